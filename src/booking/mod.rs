@@ -1,0 +1,1 @@
+//! The door to the booking core, in the words of the line.

@@ -1,0 +1,99 @@
+//! What a board shows: one picture of the engine at one moment, made by the conductor on request.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Board {
+    /// Grows with every picture.
+    pub sequence: u64,
+    /// Unix time in ms.
+    pub at_ms: u64,
+    pub queues: Vec<Queue>,
+    pub agents: Vec<Agent>,
+    /// Live calls, oldest first; at most [`Board::MAX_CALLS`].
+    pub calls: Vec<Call>,
+    pub live_calls: u64,
+    pub regions: Vec<RegionLedger>,
+    pub journal: Journal,
+    pub trunks: Vec<Trunk>,
+    pub draining: bool,
+}
+
+impl Board {
+    pub const MAX_CALLS: usize = 500;
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Queue {
+    pub queue: String,
+    /// Name for people.
+    pub title: String,
+    pub region: u16,
+    pub waiting: u32,
+    pub offered: u32,
+    pub longest_wait_ms: u64,
+    pub target_ms: u64,
+    pub ready_agents: u32,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Agent {
+    pub agent: String,
+    pub region: u16,
+    /// offline, ready, offered, talking, wrap_up, on_break
+    pub state: String,
+    pub reason: Option<String>,
+    pub since_ms: u64,
+    pub call: Option<String>,
+    pub reachable: bool,
+    pub served: u32,
+    pub missed: u32,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Call {
+    pub call: String,
+    pub region: u16,
+    /// Masked.
+    pub caller: String,
+    pub dialled: String,
+    /// robot, waiting, ringing, talking, transferring
+    pub stage: String,
+    pub queue: Option<String>,
+    pub agent: Option<String>,
+    pub theme: Option<String>,
+    pub since_ms: u64,
+    pub stage_since_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RegionLedger {
+    pub region: u16,
+    pub title: String,
+    pub entered: u64,
+    pub live: u64,
+    pub outcomes: std::collections::BTreeMap<String, u64>,
+    pub open_callbacks: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Journal {
+    /// Bytes written by this installation so far.
+    pub position: u64,
+    /// Bytes the tables are behind.
+    pub behind_bytes: u64,
+    /// How long they have been behind, in seconds.
+    pub behind_s: u64,
+    /// The last writing failed (disk full): the line answers on, but nothing is kept.
+    pub failing: bool,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Trunk {
+    pub trunk: String,
+    pub reachable: bool,
+    /// Live calls over it, and contracted channels (0 = no limit).
+    pub live: u32,
+    pub channels: u32,
+}

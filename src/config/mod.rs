@@ -1,0 +1,1 @@
+//! Text to `Config`, or a sentence that names file, line and remedy.

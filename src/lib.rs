@@ -1,0 +1,30 @@
+//! dozvon: the engine of a health line. `docs/ARCHITECTURE.md` says where to start reading.
+
+// Words that every room may use.
+pub mod clock;
+pub mod facts;
+pub mod ids;
+pub mod pii;
+pub mod stream;
+
+// Brains: no clock, no IO, no async.
+pub mod acd;
+pub mod ivr;
+pub mod sip;
+pub mod talk;
+
+// Rooms that touch the world.
+#[cfg(feature = "live")]
+pub mod api;
+#[cfg(feature = "live")]
+pub mod booking;
+#[cfg(feature = "live")]
+pub mod call;
+#[cfg(feature = "live")]
+pub mod config;
+#[cfg(feature = "live")]
+pub mod journal;
+#[cfg(feature = "live")]
+pub mod media;
+#[cfg(feature = "live")]
+pub mod store;

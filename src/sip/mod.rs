@@ -1,0 +1,208 @@
+//! Signalling: SIP messages in, what they mean for a call out. A brain ([`UserAgent`]) and one shell that owns the sockets.
+//!
+//! Architecture invariant: no type of `rsip` stands in a public signature, and this room names neither audio nor queues.
+
+use crate::clock::Moment;
+use crate::ids::*;
+use crate::pii::Phone;
+use crate::stream::{Direction, Stream};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What the user agent has to tell the call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A new call: the INVITE passed every check (trust, number plan, limits). 100 is already sent.
+    Invited(Box<Invited>),
+    /// Our 200 was acknowledged.
+    Confirmed { leg: LegId },
+    /// CANCEL came in time: the far end has its 487.
+    Cancelled { leg: LegId },
+    /// A provisional answer to our `Dial`: 180 and the like; `early` if it carries an answer.
+    Ringing { leg: LegId, early: Option<Stream> },
+    /// 200 to our `Dial`; the ACK is sent.
+    Answered { leg: LegId, stream: Stream },
+    /// A final refusal of our `Dial`, also 408 for silence and 503 for a network that refuses.
+    Refused { leg: LegId, status: u16 },
+    /// The far end changed the stream (re-INVITE or UPDATE: hold, resume, another address). Already answered.
+    Changed { leg: LegId, stream: Stream },
+    /// A key by SIP INFO.
+    Digit { leg: LegId, digit: char },
+    /// BYE, already answered.
+    HungUp { leg: LegId },
+    /// The dialog is over without a word from the far end: ACK never came, 481/408 in the dialog.
+    Lost { leg: LegId },
+    /// A phone registered, refreshed or left.
+    Registered { agent: AgentId, reachable: bool },
+    /// An agent dialled a feature code from a phone (`*1` ready, …); already answered with an empty call that ends at once.
+    FeatureCode { agent: AgentId, code: String },
+    /// A trunk answers our OPTIONS (or its own were seen), or no longer does.
+    TrunkReachable { trunk: TrunkId, reachable: bool },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invited {
+    pub leg: LegId,
+    pub trunk: TrunkId,
+    /// Network in which the leg stands (media is opened there).
+    pub network: String,
+    /// The number dialled, as the trunk's rule finds it (Request-URI, To, Diversion, P-Called-Party-ID): user part only.
+    pub dialled: String,
+    pub caller: Option<Phone>,
+    /// The far end's offer, or `None`: then our 200 offers and the ACK answers.
+    pub offer: Option<Stream>,
+}
+
+/// What the call wants of the user agent. A command for a leg that is gone changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// 180 without a body.
+    Ring { leg: LegId },
+    /// 183 with our answer: media is heard before the call is answered. Our media stands at `local`.
+    Progress { leg: LegId, local: SocketAddr },
+    /// 200 with our answer (or offer).
+    Answer { leg: LegId, local: SocketAddr },
+    /// Refuse with this status; `retry_after` for 503.
+    Reject { leg: LegId, status: u16, retry_after: Option<Duration> },
+    /// A new leg to an agent's phone or out over a trunk.
+    Dial { leg: LegId, target: Target, local: SocketAddr, caller: Option<Phone>, note: DialNote },
+    /// End the leg in the way its state asks for: CANCEL, BYE or a refusal.
+    HangUp { leg: LegId, reason: Option<HangUpReason> },
+    /// Offer the far end another direction or address for our stream.
+    Change { leg: LegId, local: SocketAddr, direction: Direction },
+    /// OPTIONS inside the dialog; `Lost` follows if the far end no longer knows it.
+    Probe { leg: LegId },
+    /// Refuse new calls with 503 from here on; OPTIONS says so too.
+    Drain,
+    /// New settings: trunks, accounts, limits. Live dialogs go on.
+    Settings(Box<Settings>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// The agent's registered or static contact.
+    Agent(AgentId),
+    /// A number over a trunk.
+    Trunk { trunk: TrunkId, number: String },
+}
+
+/// What the callee's phone is told besides the citizen's number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DialNote {
+    /// Goes out as `X-Interaction-Id`.
+    pub call: Option<CallId>,
+    /// Goes out as `X-Queue` and as display name.
+    pub queue: Option<QueueId>,
+    /// Ask the phone to answer by itself (`Call-Info: ;answer-after=0` and `Alert-Info: <…>;info=alert-autoanswer`).
+    pub auto_answer: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUpReason {
+    /// `Reason: SIP;cause=200;text="Call completed elsewhere"` (RFC 3326): the phone counts no missed call.
+    CompletedElsewhere,
+}
+
+/// One datagram to send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transmit {
+    /// Index into [`Settings::networks`].
+    pub network: usize,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+/// What the user agent must know about the world around it; read at the door from the configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    pub networks: Vec<Network>,
+    pub trunks: Vec<Trunk>,
+    pub accounts: Accounts,
+    /// Numbers that are ours. An INVITE for another one is answered 404.
+    pub numbers: Vec<String>,
+    /// Feature codes agents may dial, such as `*1`.
+    pub feature_codes: Vec<String>,
+    pub limits: Limits,
+    /// Digest realm.
+    pub realm: String,
+    /// `Server` and `User-Agent`.
+    pub product: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    pub name: String,
+    pub bind: SocketAddr,
+    /// Address shown in Via, Contact and SDP.
+    pub advertise: IpAddr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trunk {
+    pub trunk: TrunkId,
+    pub network: String,
+    /// INVITEs from these addresses (any port) are this trunk's, without authentication.
+    pub peers: Vec<IpAddr>,
+    /// Where our calls go out; also watched by OPTIONS if `watch` is set.
+    pub contact: Option<SocketAddr>,
+    pub watch: Option<Duration>,
+    pub dialled: DialledFrom,
+    /// Completes local callers (`3852`).
+    pub area: Option<String>,
+    /// Our number shown on outgoing calls.
+    pub our_number: Option<String>,
+    /// Pass the citizen's number on instead of ours.
+    pub show_caller: bool,
+    /// Contracted channels: live calls above it are 486 (counted as blocked). 0 = no limit.
+    pub channels: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DialledFrom {
+    #[default]
+    RequestUri,
+    To,
+    Diversion,
+    PCalledPartyId,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accounts {
+    pub listed: Vec<Account>,
+}
+
+/// An agent's phone account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    pub agent: AgentId,
+    pub network: String,
+    /// Password for digest; `None`: cannot register.
+    pub password: Option<String>,
+    /// Challenge with SHA-256 (RFC 7616) first, MD5 beside it.
+    pub sha256: bool,
+    /// Where the phone always is, without a registration.
+    pub contact: Option<SocketAddr>,
+}
+
+/// Bounds, each with what happens beyond it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Live server transactions in all; beyond it a stateless 503 with Retry-After.
+    pub transactions: usize,
+    /// Of these, kept free for trunks.
+    pub reserved_for_trunks: usize,
+    /// Live server transactions of one source that is no trunk.
+    pub per_source: usize,
+    /// Live legs; beyond it 503.
+    pub legs: usize,
+    /// Contacts kept for one account; the oldest goes.
+    pub contacts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { transactions: 20_000, reserved_for_trunks: 10_000, per_source: 200, legs: 6_000, contacts: 4 }
+    }
+}

@@ -1,0 +1,1 @@
+//! The one door to SQL: folds of the journal, people, callbacks, outbox.
