@@ -1,1 +1,550 @@
-//! One conversation: its legs, who hears whom, what happens when one of them goes.
+//! One conversation: its legs, the offers in the air, who hears whom, and what becomes of the others when one of them goes.
+//!
+//! A brain, one per call. It says what each leg does; whether and whom to offer is the acd's, what is said to the citizen before an
+//! agent answers is the robot's. It decides the call's outcome, once.
+//!
+//! **Architecture invariant:** every end of a citizen's leg leads to exactly one [`Command::Ended`], at every moment of a call. The
+//! scenarios in `tests/scenarios/talk` and the random walk beside them keep it so.
+
+mod words;
+
+pub use words::{Command, Event, RouteStep};
+
+use crate::clock::Moment;
+use crate::facts::{Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
+use crate::ids::*;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Talk {
+    call: CallId,
+    citizen: LegId,
+    started: Moment,
+    /// Our 200 left (or is about to).
+    answered: bool,
+    recording: bool,
+    /// A talk was broken off: unless another follows, the call ends as `cut`.
+    cut_before: bool,
+    stage: Stage,
+    #[serde(skip)]
+    commands: VecDeque<Command>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Stage {
+    Robot,
+    /// `robot`: it still speaks to the citizen (music, place, overflow). After a broken talk it is gone and music is all.
+    Waiting {
+        since: Moment,
+        queue: QueueId,
+        ring: Option<Ring>,
+        robot: bool,
+    },
+    Talking {
+        partner: Partner,
+    },
+    /// A route out of the house rings; `back` is where the citizen goes if nobody answers.
+    Routing {
+        route: RouteId,
+        step: RouteStep,
+        until: Moment,
+        rest: VecDeque<RouteStep>,
+        back: Back,
+        heard: Heard,
+    },
+    Over,
+}
+
+/// An offer in the air.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Ring {
+    offer: OfferId,
+    leg: LegId,
+    agent: AgentId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Partner {
+    Agent { agent: AgentId, leg: LegId, queue: QueueId },
+    Outside { leg: LegId },
+}
+
+impl Partner {
+    fn leg(&self) -> LegId {
+        match self {
+            Partner::Agent { leg, .. } | Partner::Outside { leg } => *leg,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Back {
+    Robot,
+    Queue(QueueId),
+}
+
+/// What the citizen hears while a route rings.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Heard {
+    Ringback,
+    EarlyMedia,
+}
+
+impl Talk {
+    /// Said when a talk was broken off and the citizen is back at the head of the queue.
+    pub const APOLOGY: &'static str = "apology";
+
+    pub fn new(call: CallId, citizen: LegId, now: Moment) -> Self {
+        Self {
+            call,
+            citizen,
+            started: now,
+            answered: false,
+            recording: false,
+            cut_before: false,
+            stage: Stage::Robot,
+            commands: VecDeque::new(),
+        }
+    }
+
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        if self.stage == Stage::Over {
+            // Whoever answers a call that is over is told so at once.
+            if let Event::Answered { leg } = event {
+                self.hang_up(leg);
+            }
+            return;
+        }
+        match event {
+            Event::AnswerWanted => self.answer(),
+            Event::EarlyMediaWanted => self.push(Command::EarlyMedia { leg: self.citizen }),
+            Event::RecordingWanted => {
+                self.recording = true;
+                self.push(Command::Record { leg: self.citizen });
+            }
+            Event::RecordingPaused { paused } => self.pause_recording(paused),
+            Event::Queued { queue, recorded } => self.queued(now, queue, recorded),
+            Event::TransferWanted { route, steps } => self.transfer_wanted(now, route, steps),
+            Event::AgentTransfers { route, steps } => self.agent_transfers(now, route, steps),
+            Event::HangUpWanted { outcome } => self.finish(now, outcome),
+            Event::OfferMade { offer, leg, agent, auto_answer } => self.offer_made(Ring { offer, leg, agent }, auto_answer),
+            Event::OfferWithdrawn { offer } => self.offer_withdrawn(offer),
+            Event::Overflowed => self.overflowed(now),
+            Event::Ringing { leg, early_media } => self.ringing(leg, early_media),
+            Event::Answered { leg } => self.leg_answered(leg),
+            Event::Refused { leg, status } => self.leg_refused(now, leg, status),
+            Event::Held { leg, held } => self.held(leg, held),
+            Event::Silent { leg } => self.push(Command::Probe { leg }),
+            Event::Said => self.said(),
+            Event::Cancelled => self.citizen_gone(now, Party::Citizen),
+            Event::HungUp { leg } if leg == self.citizen => self.citizen_gone(now, Party::Citizen),
+            Event::Lost { leg } if leg == self.citizen => self.citizen_gone(now, Party::Network),
+            Event::HungUp { leg } => self.other_gone(now, leg, false),
+            Event::Lost { leg } => self.other_gone(now, leg, true),
+            Event::Stop => self.stop(now),
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Moment) {
+        if let Stage::Routing { step, until, .. } = &self.stage
+            && now >= *until
+        {
+            let leg = step.leg;
+            self.hang_up(leg);
+            self.route_ended(now, leg, RouteEnd::NoAnswer);
+        }
+    }
+
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        match &self.stage {
+            Stage::Routing { until, .. } => Some(*until),
+            Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Over => None,
+        }
+    }
+
+    /// The word for the board: `robot`, `waiting`, `ringing`, `talking`, `transferring`.
+    pub fn stage_word(&self) -> &'static str {
+        match &self.stage {
+            Stage::Robot => "robot",
+            Stage::Waiting { ring: None, .. } => "waiting",
+            Stage::Waiting { ring: Some(_), .. } => "ringing",
+            Stage::Talking { .. } => "talking",
+            Stage::Routing { .. } => "transferring",
+            Stage::Over => "over",
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
+    /// The agent who talks or is rung.
+    pub fn agent(&self) -> Option<&AgentId> {
+        match &self.stage {
+            Stage::Waiting { ring: Some(ring), .. } => Some(&ring.agent),
+            Stage::Talking { partner: Partner::Agent { agent, .. } } => Some(agent),
+            Stage::Robot | Stage::Waiting { ring: None, .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {
+                None
+            }
+        }
+    }
+
+    // ---- towards the citizen ----
+
+    fn answer(&mut self) {
+        if !self.answered {
+            self.answered = true;
+            self.push(Command::Answer { leg: self.citizen });
+            self.push(Command::Fact(Fact::CallAnswered { call: self.call }));
+        }
+    }
+
+    fn pause_recording(&mut self, paused: bool) {
+        if self.recording {
+            self.push(Command::PauseRecord { leg: self.citizen, paused });
+        }
+    }
+
+    fn citizen_gone(&mut self, now: Moment, by: Party) {
+        let unexpected = by == Party::Network;
+        let outcome = match &self.stage {
+            _ if !self.answered => Outcome::Cancelled,
+            Stage::Talking { .. } if unexpected => Outcome::Cut,
+            Stage::Talking { partner: Partner::Agent { .. } } => Outcome::Served,
+            Stage::Talking { partner: Partner::Outside { .. } } => Outcome::TransferredOut,
+            // An agent handed them on: they were served, even if the other organisation did not answer in time.
+            Stage::Routing { back: Back::Queue(_), .. } => Outcome::Served,
+            _ if self.cut_before => Outcome::Cut,
+            Stage::Robot | Stage::Waiting { .. } | Stage::Routing { .. } if unexpected => Outcome::Failed,
+            Stage::Waiting { .. } => Outcome::AbandonedInQueue,
+            Stage::Robot | Stage::Routing { .. } => Outcome::AbandonedInMenu,
+            Stage::Over => return,
+        };
+        self.part_from_others(by);
+        self.over(now, outcome);
+    }
+
+    /// We end the call in good order, with this outcome.
+    fn finish(&mut self, now: Moment, outcome: Outcome) {
+        self.part_from_others(Party::Engine);
+        if self.answered {
+            self.hang_up(self.citizen);
+        } else {
+            self.push(Command::Reject { leg: self.citizen, status: refusal_status(outcome) });
+        }
+        self.over(now, outcome);
+    }
+
+    /// We end the call because we have to.
+    fn stop(&mut self, now: Moment) {
+        let outcome = if matches!(self.stage, Stage::Talking { .. }) || self.cut_before { Outcome::Cut } else { Outcome::Failed };
+        self.finish(now, outcome);
+    }
+
+    /// Everybody but the citizen is let go: the ringing agent, the partner, the route, the queue and the robot.
+    fn part_from_others(&mut self, by: Party) {
+        let why = match by {
+            Party::Citizen | Party::Network => QueueLeft::Abandoned,
+            Party::Agent | Party::Engine => QueueLeft::EngineFailed,
+        };
+        match self.stage.clone() {
+            Stage::Robot => self.push(Command::RobotDone),
+            Stage::Waiting { ring, robot, .. } => {
+                self.push(Command::CallerLeft { why });
+                if let Some(ring) = ring {
+                    self.hang_up(ring.leg);
+                }
+                if robot {
+                    self.push(Command::RobotDone);
+                }
+            }
+            Stage::Talking { partner } => {
+                self.hang_up(partner.leg());
+                if let Partner::Agent { agent, .. } = partner {
+                    self.push(Command::AgentFreed { agent, by });
+                }
+            }
+            Stage::Routing { step, back, .. } => {
+                self.hang_up(step.leg);
+                self.fact(Fact::RouteEnded { call: self.call, leg: step.leg, end: RouteEnd::Withdrawn });
+                if back == Back::Robot {
+                    self.push(Command::RobotDone);
+                }
+            }
+            Stage::Over => {}
+        }
+    }
+
+    fn over(&mut self, now: Moment, outcome: Outcome) {
+        let since = match &self.stage {
+            Stage::Waiting { since, .. } => *since,
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => self.started,
+        };
+        self.stage = Stage::Over;
+        self.fact(Fact::CallEnded { call: self.call, outcome });
+        self.push(Command::Ended { outcome, after: now.since(since) });
+    }
+
+    // ---- waiting and offers ----
+
+    fn queued(&mut self, now: Moment, queue: QueueId, recorded: bool) {
+        self.pause_recording(!recorded);
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Robot => Stage::Waiting { since: now, queue, ring: None, robot: true },
+            // Another queue: the caller keeps the time waited.
+            Stage::Waiting { since, ring, robot, .. } => Stage::Waiting { since, queue, ring, robot },
+            other @ (Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over) => other,
+        };
+    }
+
+    fn offer_made(&mut self, ring: Ring, auto_answer: bool) {
+        if let Stage::Waiting { queue, ring: air @ None, .. } = &mut self.stage {
+            let dial = Command::DialAgent { leg: ring.leg, agent: ring.agent.clone(), queue: queue.clone(), auto_answer };
+            *air = Some(ring);
+            self.push(dial);
+        }
+    }
+
+    fn offer_withdrawn(&mut self, offer: OfferId) {
+        if let Some(ring) = self.take_ring(|ring| ring.offer == offer) {
+            self.push(Command::HangUp { leg: ring.leg, elsewhere: true });
+        }
+    }
+
+    fn overflowed(&mut self, now: Moment) {
+        if let Stage::Waiting { robot, ring, .. } = &mut self.stage {
+            let robot = *robot;
+            if let Some(ring) = ring.take() {
+                self.hang_up(ring.leg);
+            }
+            if robot {
+                self.stage = Stage::Robot;
+            } else {
+                // Nobody is left to speak to the citizen; the callback task will.
+                self.stop(now);
+            }
+        }
+    }
+
+    /// A talk was broken off or a transfer failed: first in the queue again, with an apology.
+    fn queue_again(&mut self, now: Moment, queue: QueueId) {
+        self.stage = Stage::Waiting { since: now, queue: queue.clone(), ring: None, robot: false };
+        self.push(Command::Say { leg: self.citizen, prompt: PromptId::from(Self::APOLOGY) });
+        self.push(Command::QueueAgain { queue });
+    }
+
+    fn said(&mut self) {
+        if let Stage::Waiting { robot: false, .. } = &self.stage {
+            self.push(Command::Music { leg: self.citizen });
+        }
+    }
+
+    fn take_ring(&mut self, is_meant: impl Fn(&Ring) -> bool) -> Option<Ring> {
+        match &mut self.stage {
+            Stage::Waiting { ring, .. } if ring.as_ref().is_some_and(is_meant) => ring.take(),
+            Stage::Waiting { .. } | Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
+        }
+    }
+
+    // ---- what other legs do ----
+
+    fn ringing(&mut self, leg: LegId, early_media: bool) {
+        if let Stage::Routing { step, heard, .. } = &mut self.stage
+            && step.leg == leg
+            && early_media
+            && *heard == Heard::Ringback
+        {
+            *heard = Heard::EarlyMedia;
+            self.push(Command::Bridge { a: self.citizen, b: leg });
+        }
+    }
+
+    fn leg_answered(&mut self, leg: LegId) {
+        match self.stage.clone() {
+            Stage::Waiting { queue, ring: Some(ring), robot, .. } if ring.leg == leg => {
+                if robot {
+                    self.push(Command::RobotDone);
+                }
+                self.push(Command::OfferAnswered { offer: ring.offer });
+                self.talk_with(Partner::Agent { agent: ring.agent, leg, queue });
+            }
+            Stage::Routing { step, back, .. } if step.leg == leg => {
+                if back == Back::Robot {
+                    self.push(Command::RobotDone);
+                }
+                self.fact(Fact::RouteEnded { call: self.call, leg, end: RouteEnd::Answered });
+                self.talk_with(Partner::Outside { leg });
+            }
+            // An answer that crossed our withdrawal.
+            Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {
+                self.hang_up(leg)
+            }
+        }
+    }
+
+    fn talk_with(&mut self, partner: Partner) {
+        self.push(Command::Bridge { a: self.citizen, b: partner.leg() });
+        self.cut_before = false;
+        self.stage = Stage::Talking { partner };
+    }
+
+    fn leg_refused(&mut self, now: Moment, leg: LegId, status: u16) {
+        if let Some(ring) = self.take_ring(|ring| ring.leg == leg) {
+            self.push(Command::OfferMissed { offer: ring.offer, reason: miss_reason(status) });
+        } else if self.is_route_leg(leg) {
+            self.route_ended(now, leg, route_end(status));
+        }
+    }
+
+    /// Another leg than the citizen's is gone, by BYE or (`lost`) without a word.
+    fn other_gone(&mut self, now: Moment, leg: LegId, lost: bool) {
+        match self.stage.clone() {
+            Stage::Waiting { ring: Some(ring), .. } if ring.leg == leg => self.leg_refused(now, leg, 503),
+            Stage::Routing { step, .. } if step.leg == leg => self.route_ended(now, leg, RouteEnd::Failed),
+            Stage::Talking { partner: Partner::Agent { agent, leg: partner, queue } } if partner == leg => {
+                let by = if lost { Party::Network } else { Party::Agent };
+                self.push(Command::AgentFreed { agent, by });
+                if lost {
+                    self.hang_up(leg);
+                    self.cut_before = true;
+                    self.queue_again(now, queue);
+                } else {
+                    self.hang_up(self.citizen);
+                    self.over(now, Outcome::Served);
+                }
+            }
+            Stage::Talking { partner: Partner::Outside { leg: partner } } if partner == leg => {
+                if lost {
+                    self.hang_up(leg);
+                }
+                self.hang_up(self.citizen);
+                self.over(now, if lost { Outcome::Cut } else { Outcome::TransferredOut });
+            }
+            Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {}
+        }
+    }
+
+    fn held(&mut self, leg: LegId, held: bool) {
+        if let Stage::Talking { partner } = &self.stage {
+            let partner = partner.leg();
+            let other = if leg == self.citizen { partner } else { self.citizen };
+            if leg != self.citizen && leg != partner {
+                return;
+            }
+            self.push(if held { Command::Music { leg: other } } else { Command::Bridge { a: self.citizen, b: partner } });
+        }
+    }
+
+    // ---- out of the house ----
+
+    fn transfer_wanted(&mut self, now: Moment, route: RouteId, steps: Vec<RouteStep>) {
+        match self.stage.clone() {
+            Stage::Robot => {}
+            Stage::Waiting { ring, .. } => {
+                self.push(Command::CallerLeft { why: QueueLeft::Transferred });
+                if let Some(ring) = ring {
+                    self.hang_up(ring.leg);
+                }
+            }
+            Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => return,
+        }
+        self.try_route(now, route, steps.into(), Back::Robot, RouteEnd::Failed);
+    }
+
+    fn agent_transfers(&mut self, now: Moment, route: RouteId, steps: Vec<RouteStep>) {
+        if let Stage::Talking { partner: Partner::Agent { agent, leg, queue } } = self.stage.clone() {
+            self.hang_up(leg);
+            self.push(Command::AgentFreed { agent, by: Party::Agent });
+            self.try_route(now, route, steps.into(), Back::Queue(queue), RouteEnd::Failed);
+        }
+    }
+
+    fn is_route_leg(&self, leg: LegId) -> bool {
+        matches!(&self.stage, Stage::Routing { step, .. } if step.leg == leg)
+    }
+
+    fn route_ended(&mut self, now: Moment, leg: LegId, end: RouteEnd) {
+        if let Stage::Routing { route, rest, back, .. } = self.stage.clone() {
+            self.fact(Fact::RouteEnded { call: self.call, leg, end });
+            self.try_route(now, route, rest, back, end);
+        }
+    }
+
+    /// The next step of the route; with none left the citizen goes back to where an operator can be had.
+    fn try_route(&mut self, now: Moment, route: RouteId, mut steps: VecDeque<RouteStep>, back: Back, last: RouteEnd) {
+        if let Some(step) = steps.pop_front() {
+            self.push(Command::Ringback { leg: self.citizen });
+            self.push(Command::DialRoute { leg: step.leg, trunk: step.trunk.clone(), number: step.number.clone() });
+            self.fact(Fact::RouteTried { call: self.call, route: route.clone(), trunk: step.trunk.clone(), leg: step.leg });
+            let until = now + step.ring;
+            self.stage = Stage::Routing { route, step, until, rest: steps, back, heard: Heard::Ringback };
+            return;
+        }
+        match back {
+            Back::Robot => {
+                self.stage = Stage::Robot;
+                self.push(Command::RouteFailed { route, end: last });
+            }
+            Back::Queue(queue) => self.queue_again(now, queue),
+        }
+    }
+
+    // ---- small words ----
+
+    fn push(&mut self, command: Command) {
+        self.commands.push_back(command);
+    }
+    fn fact(&mut self, fact: Fact) {
+        self.push(Command::Fact(fact));
+    }
+    fn hang_up(&mut self, leg: LegId) {
+        self.push(Command::HangUp { leg, elsewhere: false });
+    }
+}
+
+/// What a refused offer says about the agent (RFC 3261 §21.4–21.6).
+fn miss_reason(status: u16) -> MissReason {
+    match status {
+        486 | 600 => MissReason::Busy,
+        480 | 603 | 403 | 606 => MissReason::Rejected,
+        404 | 410 | 604 => MissReason::Unregistered,
+        487 => MissReason::NoAnswer,
+        _ => MissReason::Unreachable,
+    }
+}
+
+fn route_end(status: u16) -> RouteEnd {
+    match status {
+        486 | 600 | 603 => RouteEnd::Busy,
+        480 | 487 | 408 => RouteEnd::NoAnswer,
+        _ => RouteEnd::Failed,
+    }
+}
+
+/// How a call is refused that we end without having answered it.
+fn refusal_status(outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Announced => 410,
+        Outcome::Closed => 480,
+        Outcome::Blocked => 486,
+        Outcome::Served
+        | Outcome::SelfServed
+        | Outcome::TransferredOut
+        | Outcome::CallbackBooked
+        | Outcome::Cancelled
+        | Outcome::AbandonedInMenu
+        | Outcome::AbandonedInQueue
+        | Outcome::Failed
+        | Outcome::Cut => 503,
+    }
+}
+
+#[cfg(test)]
+mod random_walk;
+#[cfg(test)]
+mod scenarios;
