@@ -1,0 +1,30 @@
+# Two commands: `make run` and `make test`. Each says what it does and sets up what it needs.
+
+.PHONY: build run test bench bench-rig lint check fuzz prompts help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+build: ## everything `make run` needs; leaves target/release/dozvon
+	@scripts/setup build
+	cargo build --release --bins
+
+run: build ## the engine on 127.0.0.1 with demo citizens and agents
+	@scripts/demo
+
+test: ## formatting, lints, brains alone, all rooms, foreign phones
+	@scripts/setup test
+	@scripts/test
+
+bench: ## micro benches of brains, framer, media and journal
+	@scripts/setup build
+	cargo bench
+
+lint: ## what `make test` checks before it runs anything
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+check: build ## the configurations and scripts of this repository
+	target/release/dozvon check --config config/example.toml
+	target/release/dozvon check --config config/demo.toml
+	target/release/dozvon check --config config/bench.toml

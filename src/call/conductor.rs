@@ -1,0 +1,377 @@
+//! The one loop of the engine: take in, think, write down, act.
+//!
+//! Everything that decides lives in the brains (`sip`, `ivr`, `talk`, `acd`); this loop carries their words to one another and to
+//! the world. Nothing leaves before the journal has it: a turn's records are written by one `write()`, then its datagrams and media
+//! commands go out.
+
+use super::house::House;
+use super::legs::{Acts, Legs};
+use super::live_call::LiveCall;
+use super::request::Request;
+use crate::acd::{self, Acd};
+use crate::clock::{Clock, Moment};
+use crate::facts::{Fact, Stamped};
+use crate::ids::*;
+use crate::ivr;
+use crate::journal::{Body, Brain, Journal, LedgerFold, LiveCalls, People, Record};
+use crate::media::Media;
+use crate::media::door::MediaEvent;
+use crate::pii::PersonKey;
+use crate::sip::{self, Sockets, UserAgent};
+use crate::talk;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What the conductor is given: the doors, opened by `serve`, and what the last life of the engine left.
+pub struct Doors {
+    pub clock: Clock,
+    pub house: House,
+    pub agent: UserAgent,
+    pub sockets: Sockets,
+    pub media: Media,
+    pub media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    pub requests: mpsc::Receiver<Request>,
+    pub journal: Journal,
+    pub people: People,
+    pub key: PersonKey,
+    pub acd: Acd,
+    pub ids: IdSource,
+    pub epoch: u32,
+    pub live: LiveCalls,
+    pub ledger: LedgerFold,
+    /// Seed for call ids; the dice of one life.
+    pub seed: u64,
+}
+
+pub struct Conductor {
+    pub(super) now: Moment,
+    pub(super) clock: Clock,
+    pub(super) house: House,
+    pub(super) agent: UserAgent,
+    sockets: Sockets,
+    media: Media,
+    media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    requests: mpsc::Receiver<Request>,
+    pub(super) journal: Journal,
+    pub(super) people: People,
+    pub(super) key: PersonKey,
+    pub(super) acd: Acd,
+    pub(super) calls: BTreeMap<CallId, LiveCall>,
+    pub(super) legs: Legs,
+    pub(super) acts: Acts,
+    pub(super) work: VecDeque<Work>,
+    /// When which call's brains want to be woken.
+    timers: BTreeSet<(Moment, CallId)>,
+    pub(super) ids: IdSource,
+    epoch: u32,
+    pub(super) dice: u64,
+    /// Folds in memory: what a snapshot and the board need without asking SQL.
+    pub(super) live: LiveCalls,
+    pub(super) ledger: LedgerFold,
+    pub(super) trunks: BTreeMap<TrunkId, bool>,
+    pub(super) store_at: u64,
+    pub(super) store_behind_since: Option<Moment>,
+    pub(super) journal_failing: bool,
+    records_since_snapshot: u32,
+    pub(super) pictures: u64,
+    /// Drain limit, once asked to drain.
+    pub(super) drain_until: Option<Moment>,
+}
+
+/// Something for a brain to think about.
+pub(super) enum Work {
+    Talk(CallId, talk::Event),
+    Ivr(CallId, ivr::Event),
+    Acd(acd::Event),
+}
+
+impl Conductor {
+    /// Records between two snapshots: a restart replays at most these.
+    const RECORDS_PER_SNAPSHOT: u32 = 20_000;
+    /// Datagrams, media events and requests taken in one turn; the rest waits for the next, so that a flood cannot hold a turn open.
+    const MAX_INTAKE: usize = 256;
+
+    pub fn new(doors: Doors) -> Self {
+        Self {
+            now: doors.clock.now(),
+            clock: doors.clock,
+            house: doors.house,
+            agent: doors.agent,
+            sockets: doors.sockets,
+            media: doors.media,
+            media_events: doors.media_events,
+            requests: doors.requests,
+            journal: doors.journal,
+            people: doors.people,
+            key: doors.key,
+            acd: doors.acd,
+            calls: BTreeMap::new(),
+            legs: Legs::default(),
+            acts: Acts::default(),
+            work: VecDeque::new(),
+            timers: BTreeSet::new(),
+            ids: doors.ids,
+            epoch: doors.epoch,
+            dice: doors.seed | 1,
+            live: doors.live,
+            ledger: doors.ledger,
+            trunks: BTreeMap::new(),
+            store_at: 0,
+            store_behind_since: None,
+            journal_failing: false,
+            records_since_snapshot: 0,
+            pictures: 0,
+            drain_until: None,
+        }
+    }
+
+    /// Runs until drained.
+    pub async fn run(mut self) {
+        self.close_what_a_former_life_left(self.epoch);
+        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        loop {
+            // 1. Let the brains think until none has anything more to say.
+            self.think();
+            // 2. Write down.
+            self.write_down();
+            // 3. Act.
+            self.act();
+            if self.is_drained() {
+                return;
+            }
+            // 4. Wait for a datagram, a word from media, a request or the next deadline.
+            let first = self.wait().await;
+            // 5. Take in all that is there.
+            self.now = self.clock.now();
+            self.take_in(first);
+        }
+    }
+
+    async fn wait(&mut self) -> Intake {
+        let idle = match self.next_deadline() {
+            Some(at) => at.since(self.clock.now()),
+            None => Duration::from_secs(3600),
+        };
+        tokio::select! {
+            biased;
+            event = self.media_events.recv() => event.map_or(Intake::Time, Intake::Media),
+            () = self.sockets.readable() => Intake::Datagrams,
+            Some(request) = self.requests.recv() => Intake::Request(request),
+            () = tokio::time::sleep(idle) => Intake::Time,
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let calls = self.timers.first().map(|(at, _)| *at);
+        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until].into_iter().flatten().min()
+    }
+
+    fn take_in(&mut self, first: Intake) {
+        match first {
+            Intake::Media(event) => self.from_media(event),
+            Intake::Request(request) => self.from_request(request),
+            Intake::Datagrams | Intake::Time => {}
+        }
+        let now = self.now;
+        let Self { sockets, agent, .. } = self;
+        sockets.recv_batch(
+            Self::MAX_INTAKE,
+            &mut |network, from, bytes| agent.handle_datagram(now, network, from, bytes),
+        );
+        sockets.recv_refusals(&mut |network, to| agent.handle_icmp(now, network, to));
+        for _ in 0..Self::MAX_INTAKE {
+            let Ok(event) = self.media_events.try_recv() else { break };
+            self.from_media(event);
+        }
+        for _ in 0..Self::MAX_INTAKE {
+            let Ok(request) = self.requests.try_recv() else { break };
+            self.from_request(request);
+        }
+        self.time_passes();
+    }
+
+    fn time_passes(&mut self) {
+        let now = self.now;
+        if self.agent.poll_timeout().is_some_and(|at| at <= now) {
+            self.agent.handle_timeout(now);
+        }
+        if self.acd.poll_timeout().is_some_and(|at| at <= now) {
+            self.note_input(Brain::Acd, None, &Option::<acd::Event>::None);
+            self.acd.handle_timeout(now);
+            self.obey_acd();
+        }
+        while let Some(&(at, call)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.call_timeout(call);
+        }
+        if self.drain_until.is_some_and(|until| until <= now) {
+            self.drain_until = Some(now + Duration::from_secs(1));
+            let calls: Vec<CallId> = self.calls.keys().copied().collect();
+            self.work.extend(calls.into_iter().map(|call| Work::Talk(call, talk::Event::Stop)));
+        }
+    }
+
+    fn call_timeout(&mut self, id: CallId) {
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.timer = None;
+        if call.talk.poll_timeout().is_some_and(|at| at <= now) {
+            call.talk.handle_timeout(now);
+            self.note_input(Brain::Talk, Some(id), &Option::<talk::Event>::None);
+            self.obey_talk(id);
+        }
+        if let Some(robot) = self.calls.get_mut(&id).and_then(|call| call.robot.as_mut())
+            && robot.poll_timeout().is_some_and(|at| at <= now)
+        {
+            robot.handle_timeout(now);
+            self.note_input(Brain::Ivr, Some(id), &Option::<ivr::Event>::None);
+            self.obey_ivr(id);
+        }
+        self.set_timer(id);
+    }
+
+    fn think(&mut self) {
+        loop {
+            for command in std::mem::take(&mut self.acts.sip) {
+                self.agent.handle_command(self.now, command);
+            }
+            if let Some(event) = self.agent.poll_event() {
+                self.from_sip(event);
+            } else if let Some(work) = self.work.pop_front() {
+                self.think_about(work);
+            } else if self.acts.sip.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn think_about(&mut self, work: Work) {
+        match work {
+            Work::Acd(event) => {
+                self.note_input(Brain::Acd, None, &Some(&event));
+                self.acd.handle(self.now, event);
+                self.obey_acd();
+            }
+            Work::Talk(id, event) => {
+                if !self.calls.contains_key(&id) {
+                    return;
+                }
+                self.note_input(Brain::Talk, Some(id), &Some(&event));
+                if let Some(call) = self.calls.get_mut(&id) {
+                    let before = call.talk.stage_word();
+                    call.talk.handle(self.now, event);
+                    if call.talk.stage_word() != before {
+                        call.stage_since = self.now;
+                    }
+                }
+                self.obey_talk(id);
+                self.set_timer(id);
+            }
+            Work::Ivr(id, event) => {
+                if self.calls.get(&id).is_none_or(|call| call.robot.is_none()) {
+                    return;
+                }
+                self.note_input(Brain::Ivr, Some(id), &Some(&event));
+                if let Some(robot) = self.calls.get_mut(&id).and_then(|call| call.robot.as_mut()) {
+                    robot.handle(self.now, event);
+                }
+                self.obey_ivr(id);
+                self.set_timer(id);
+            }
+        }
+    }
+
+    /// The call stands in the timers under its next deadline, and under no other.
+    pub(super) fn set_timer(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let next = call.poll_timeout();
+        if next == call.timer {
+            return;
+        }
+        if let Some(at) = std::mem::replace(&mut call.timer, next) {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(at) = next {
+            self.timers.insert((at, id));
+        }
+    }
+
+    pub(super) fn forget_call(&mut self, id: CallId) {
+        if let Some(call) = self.calls.remove(&id)
+            && let Some(at) = call.timer
+        {
+            self.timers.remove(&(at, id));
+        }
+    }
+
+    // ---- the journal ----
+
+    /// Writes a fact down and shows it to the folds in memory.
+    pub(super) fn record(&mut self, fact: Fact) {
+        let stamped = Stamped { at: self.now, fact };
+        self.live.apply(&stamped);
+        let Self { ledger, house, .. } = self;
+        ledger.apply(&stamped, |region, at| house.midnight(region, at));
+        self.journal.append(&Record { at: self.now, body: Body::Fact(stamped.fact) });
+        self.records_since_snapshot += 1;
+    }
+
+    /// What a brain is told is kept too, so that a successor can be told the same. `None` is the passing of time.
+    fn note_input<E: serde::Serialize>(&mut self, brain: Brain, call: Option<CallId>, event: &Option<E>) {
+        match postcard::to_stdvec(event) {
+            Ok(event) => {
+                self.journal.append(&Record { at: self.now, body: Body::Input { brain, call, event } });
+                self.records_since_snapshot += 1;
+            }
+            Err(error) => tracing::error!(%error, ?brain, "an input could not be encoded"),
+        }
+    }
+
+    fn write_down(&mut self) {
+        let people = self.people.commit();
+        let facts = self.journal.commit();
+        if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {
+            self.records_since_snapshot = 0;
+            self.snapshot();
+        }
+        let failing = people.err().map(|error| error.to_string()).or(facts.err().map(|error| error.to_string()));
+        match (&failing, self.journal_failing) {
+            (Some(error), false) => tracing::error!(error, "the journal cannot be written; the line answers on, but a crash would forget"),
+            (None, true) => tracing::warn!("the journal is written again"),
+            (Some(_), true) | (None, false) => {}
+        }
+        self.journal_failing = failing.is_some();
+        if self.store_at < self.journal.position() {
+            self.store_behind_since.get_or_insert(self.now);
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(transmit) = self.agent.poll_transmit() {
+            self.sockets.send(&transmit);
+        }
+        self.media.send_all(self.acts.media.drain(..));
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drain_until.is_some() && self.calls.is_empty() && self.legs.is_empty()
+    }
+
+    /// A number from the dice of this life (xorshift; only ids are made of it, never a secret).
+    pub(super) fn roll(&mut self) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice
+    }
+}
+
+enum Intake {
+    Media(MediaEvent),
+    Datagrams,
+    Request(Request),
+    Time,
+}

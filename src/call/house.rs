@@ -1,0 +1,239 @@
+//! The configuration and the scripts as the conductor uses them: read at the door, looked up in constant time.
+
+use super::request::AgentWish;
+use crate::acd;
+use crate::clock::{Clock, Moment};
+use crate::config::{AgentPhone, Config, Dialled, Step};
+use crate::ids::*;
+use crate::ivr::{self, Script};
+use crate::sip;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct House {
+    path: PathBuf,
+    pub config: Config,
+    numbers: BTreeMap<String, Number>,
+}
+
+/// What a dialled number leads to.
+#[derive(Clone)]
+pub struct Number {
+    pub region: RegionId,
+    pub script: Arc<Script>,
+}
+
+impl House {
+    /// Configuration and scripts, or everything that is wrong with them, one sentence a line.
+    pub fn read(path: &Path) -> Result<House, String> {
+        let config = Config::load(path).map_err(|errors| errors.to_string())?;
+        let scripts = read_scripts(&config)?;
+        let mut numbers = BTreeMap::new();
+        for form in config.dialled_forms() {
+            if let Some(number) = config.number(&form)
+                && let Some(script) = scripts.get(&number.script)
+            {
+                numbers.insert(form, Number { region: number.region, script: script.clone() });
+            }
+        }
+        Ok(House { path: path.to_owned(), config, numbers })
+    }
+
+    pub fn read_again(&self) -> Result<House, String> {
+        Self::read(&self.path)
+    }
+
+    pub fn number(&self, dialled: &str) -> Option<&Number> {
+        self.numbers.get(dialled)
+    }
+
+    pub fn route(&self, route: &RouteId) -> Vec<Step> {
+        self.config.route(route).map(|route| route.steps.clone()).unwrap_or_default()
+    }
+
+    pub fn is_recorded(&self, queue: &QueueId) -> bool {
+        self.config.recording.enabled && self.config.queue(queue).is_some_and(|queue| queue.record)
+    }
+
+    /// Where this call's recording goes, relative to the recordings folder: a folder a day, a file a call.
+    pub fn recording_file(&self, call: CallId, now: Moment) -> Option<String> {
+        let day = jiff::Timestamp::from_second(i64::try_from(now.as_unix_seconds()).ok()?).ok()?.strftime("%Y-%m-%d");
+        self.config.recording.enabled.then(|| format!("{day}/{call}.wav"))
+    }
+
+    pub fn auto_answer(&self, agent: &AgentId, queue: &QueueId) -> bool {
+        self.config.queue(queue).is_some_and(|queue| queue.auto_answer)
+            || self.agent(agent).is_some_and(|agent| agent.auto_answer)
+    }
+
+    pub fn ready_on_register(&self, agent: &AgentId) -> bool {
+        self.agent(agent).is_some_and(|agent| agent.ready_on_register)
+    }
+
+    pub fn network_of_agent(&self, agent: &AgentId) -> String {
+        self.agent(agent).map(|agent| agent.network.clone()).unwrap_or_default()
+    }
+
+    pub fn network_of_trunk(&self, trunk: &TrunkId) -> String {
+        self.config.trunks.iter().find(|known| known.name == *trunk).map(|trunk| trunk.network.clone()).unwrap_or_default()
+    }
+
+    fn agent(&self, agent: &AgentId) -> Option<&crate::config::Agent> {
+        self.config.agent(agent)
+    }
+
+    /// What a feature code dialled by an agent's phone means.
+    pub fn feature_code(&self, code: &str) -> Option<AgentWish> {
+        let codes = &self.config.codes;
+        if code == codes.ready {
+            Some(AgentWish::Ready)
+        } else if code == codes.on_break {
+            Some(AgentWish::Break { reason: "phone".to_owned() })
+        } else if code == codes.offline {
+            Some(AgentWish::Offline)
+        } else if code == codes.finish_wrap_up {
+            Some(AgentWish::FinishWrapUp)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the calendar is open at this moment by the wall clock; a calendar that a reload took away counts as open, so that
+    /// nobody is turned away by a mistake in a file.
+    pub fn is_open(&self, calendar: &str, now: Moment, clock: &Clock) -> bool {
+        let wall = Moment(now.0.saturating_add_signed(clock.wall_step_us()));
+        self.config.calendar(calendar).is_none_or(|calendar| calendar.is_open(wall))
+    }
+
+    /// When the day of this moment began in a region.
+    pub fn midnight(&self, region: RegionId, at: Moment) -> Moment {
+        let zone = self.config.region(region).map_or(jiff::tz::TimeZone::UTC, crate::config::Region::time_zone);
+        let start = jiff::Timestamp::from_microsecond(i64::try_from(at.0).unwrap_or(i64::MAX))
+            .ok()
+            .and_then(|instant| instant.to_zoned(zone).start_of_day().ok());
+        start.map_or(at, |day| Moment(u64::try_from(day.timestamp().as_microsecond()).unwrap_or_default()))
+    }
+
+    pub fn drain_limit(&self) -> Duration {
+        self.config.limits.drain
+    }
+
+    pub fn acd_rules(&self) -> acd::Rules {
+        let config = &self.config;
+        let queues = config.queues.iter().map(|queue| {
+            let rules = acd::QueueRules {
+                region: queue.region,
+                requires: queue.requires.clone(),
+                target: queue.target,
+                priority: queue.priority,
+                max_waiting: queue.max_waiting,
+                max_wait: some(queue.max_wait),
+                ring: queue.ring,
+                wrap_up: queue.wrap_up,
+                announce: some(queue.announce_after).map(|first| (first, queue.announce_every)),
+            };
+            (queue.name.clone(), rules)
+        });
+        let agents = config.agents.iter().map(|agent| {
+            let rules = acd::AgentRules {
+                region: agent.region,
+                skills: agent.skills.clone(),
+                always_ready: matches!(agent.phone, AgentPhone::Stands { always_ready: true, .. }),
+                misses_to_break: agent.misses_to_break,
+            };
+            (agent.user.clone(), rules)
+        });
+        let callbacks = acd::CallbackRules {
+            menu_after: config.callbacks.menu_after,
+            queue_after: config.callbacks.queue_after,
+            closed: config.regions.iter().map(|region| (region.code, region.callback_when_closed)).collect(),
+        };
+        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks }
+    }
+
+    pub fn sip_settings(&self) -> sip::Settings {
+        let config = &self.config;
+        let networks = config
+            .networks
+            .iter()
+            .map(|network| sip::Network { name: network.name.clone(), bind: network.bind, advertise: network.advertised() });
+        let trunks = config.trunks.iter().map(|trunk| sip::Trunk {
+            trunk: trunk.name.clone(),
+            network: trunk.network.clone(),
+            peers: trunk.peers.clone(),
+            contact: trunk.contact,
+            watch: trunk.contact.and_then(|_| some(trunk.watch)),
+            dialled: match trunk.dialled {
+                Dialled::RequestUri => sip::DialledFrom::RequestUri,
+                Dialled::To => sip::DialledFrom::To,
+                Dialled::Diversion => sip::DialledFrom::Diversion,
+                Dialled::PCalledPartyId => sip::DialledFrom::PCalledPartyId,
+            },
+            area: trunk.area.clone(),
+            our_number: trunk.our_number.clone(),
+            show_caller: trunk.show_caller,
+            channels: trunk.channels,
+        });
+        let accounts = config.agents.iter().map(|agent| {
+            let (password, sha256, contact) = match &agent.phone {
+                AgentPhone::Registers { password, sha256 } => (Some(password.expose().to_owned()), *sha256, None),
+                AgentPhone::Stands { contact, .. } => (None, false, Some(*contact)),
+                AgentPhone::None => (None, false, None),
+            };
+            sip::Account { agent: agent.user.clone(), network: agent.network.clone(), password, sha256, contact }
+        });
+        let limits = &config.limits;
+        sip::Settings {
+            networks: networks.collect(),
+            trunks: trunks.collect(),
+            accounts: sip::Accounts { listed: accounts.collect() },
+            numbers: self.numbers.keys().cloned().collect(),
+            feature_codes: config.codes.all().iter().map(|code| (*code).to_owned()).collect(),
+            limits: sip::Limits {
+                transactions: limits.transactions,
+                reserved_for_trunks: limits.reserved_for_trunks,
+                per_source: limits.per_source,
+                legs: limits.legs,
+                contacts: limits.contacts,
+            },
+            realm: "dozvon".to_owned(),
+            product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// In the file zero seconds mean never.
+fn some(duration: Duration) -> Option<Duration> {
+    Some(duration).filter(|duration| !duration.is_zero())
+}
+
+/// Every script of the folder, checked against what the configuration knows.
+fn read_scripts(config: &Config) -> Result<BTreeMap<ScriptId, Arc<Script>>, String> {
+    let mut texts = Vec::new();
+    let folder = std::fs::read_dir(&config.scripts)
+        .map_err(|cause| format!("{}: the folder of scripts cannot be read: {cause}", config.scripts.display()))?;
+    for entry in folder.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = std::fs::read_to_string(&path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+            texts.push((path, text));
+        }
+    }
+    texts.sort();
+    let known = ivr::Known {
+        queues: config.queues.iter().map(|queue| (queue.name.clone(), queue.record && config.recording.enabled)).collect(),
+        routes: config.routes.iter().map(|route| route.name.clone()).collect(),
+        calendars: config.calendars.iter().map(|calendar| calendar.name.clone()).collect(),
+        prompts: prompts_in(&config.scripts.join("prompts")),
+    };
+    let _ = (&texts, &known);
+    todo!("ivr::check_scripts")
+}
+
+fn prompts_in(folder: &Path) -> BTreeSet<PromptId> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
+    let wavs = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "wav"));
+    wavs.filter_map(|path| Some(PromptId::from(path.file_stem()?.to_str()?))).collect()
+}

@@ -1,0 +1,213 @@
+//! What the brains want, done: each command becomes words for another brain, for signalling or for media.
+
+use super::conductor::{Conductor, Work};
+use crate::acd;
+use crate::facts::{Fact, Outcome};
+use crate::ids::*;
+use crate::ivr;
+use crate::media::door::MediaCommand;
+use crate::sip;
+use crate::talk;
+use std::time::Duration;
+
+/// Priority of who was cut off or came back from a failed transfer: before all who have not been heard yet.
+const FIRST: u8 = u8::MAX;
+
+impl Conductor {
+    pub(super) fn obey_acd(&mut self) {
+        while let Some(command) = self.acd.poll_command() {
+            match command {
+                acd::Command::Offer { offer, call, agent, queue } => {
+                    let leg = self.ids.leg();
+                    let auto_answer = self.house.auto_answer(&agent, &queue);
+                    self.work.push_back(Work::Talk(call, talk::Event::OfferMade { offer, leg, agent, auto_answer }));
+                }
+                acd::Command::Withdraw { offer, call } => {
+                    self.work.push_back(Work::Talk(call, talk::Event::OfferWithdrawn { offer }));
+                }
+                acd::Command::Announce { call, position, wait } => {
+                    self.work.push_back(Work::Ivr(call, ivr::Event::Announce { position, wait }));
+                }
+                acd::Command::Overflow { call, queue, why } => {
+                    self.work.push_back(Work::Talk(call, talk::Event::Overflowed));
+                    self.work.push_back(Work::Ivr(call, ivr::Event::Overflowed { queue, why }));
+                }
+                acd::Command::Record(fact) => self.record(fact),
+            }
+        }
+    }
+
+    pub(super) fn obey_ivr(&mut self, id: CallId) {
+        loop {
+            let Some(call) = self.calls.get_mut(&id) else { return };
+            let citizen = call.citizen;
+            let Some(command) = call.robot.as_mut().and_then(ivr::Ivr::poll_command) else { return };
+            match command {
+                ivr::Command::Answer => self.work.push_back(Work::Talk(id, talk::Event::AnswerWanted)),
+                ivr::Command::EarlyMedia => self.work.push_back(Work::Talk(id, talk::Event::EarlyMediaWanted)),
+                ivr::Command::Record => self.work.push_back(Work::Talk(id, talk::Event::RecordingWanted)),
+                ivr::Command::Play { play, prompts } => {
+                    self.hear(citizen, MediaCommand::Play { leg: citizen, play, prompts, repeat: false });
+                }
+                ivr::Command::Music(prompt) => self.loop_prompt(citizen, prompt),
+                ivr::Command::StopPlay => self.hear(citizen, MediaCommand::StopPlay { leg: citizen }),
+                ivr::Command::AskHours { calendar } => {
+                    let open = self.house.is_open(&calendar, self.now, &self.clock);
+                    self.work.push_back(Work::Ivr(id, ivr::Event::Hours { open }));
+                }
+                ivr::Command::Enqueue { queue, priority, urgent } => self.enqueue(id, queue, priority, urgent),
+                ivr::Command::Transfer { route } => {
+                    let steps = self.route_steps(&route);
+                    self.work.push_back(Work::Talk(id, talk::Event::TransferWanted { route, steps }));
+                }
+                ivr::Command::HangUp { outcome } => self.work.push_back(Work::Talk(id, talk::Event::HangUpWanted { outcome })),
+                ivr::Command::Fact(fact) => {
+                    if let Fact::ThemeChosen { theme, .. } = &fact
+                        && let Some(call) = self.calls.get_mut(&id)
+                    {
+                        call.theme = Some(theme.clone());
+                    }
+                    self.record(fact);
+                }
+            }
+        }
+    }
+
+    pub(super) fn obey_talk(&mut self, id: CallId) {
+        while let Some(command) = self.calls.get_mut(&id).and_then(|call| call.talk.poll_command()) {
+            match command {
+                talk::Command::Answer { leg } => {
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.answered = true;
+                    }
+                    self.legs.answer(&mut self.acts, leg);
+                }
+                talk::Command::EarlyMedia { leg } => self.legs.early_media(&mut self.acts, leg),
+                talk::Command::Reject { leg, status } => {
+                    self.acts.sip.push(sip::Command::Reject { leg, status, retry_after: None });
+                    self.legs.close(&mut self.acts, leg);
+                }
+                talk::Command::DialAgent { leg, agent, queue, auto_answer } => self.dial_agent(id, leg, agent, queue, auto_answer),
+                talk::Command::DialRoute { leg, trunk, number } => self.dial_route(id, leg, trunk, number),
+                talk::Command::HangUp { leg, elsewhere } => {
+                    let reason = elsewhere.then_some(sip::HangUpReason::CompletedElsewhere);
+                    self.acts.sip.push(sip::Command::HangUp { leg, reason });
+                    self.legs.close(&mut self.acts, leg);
+                }
+                talk::Command::Probe { leg } => self.acts.sip.push(sip::Command::Probe { leg }),
+                talk::Command::Bridge { a, b } => self.hear(a, MediaCommand::Bridge { a, b }),
+                talk::Command::Music { leg } => self.loop_prompt(leg, PromptId::from("music")),
+                talk::Command::Ringback { leg } => self.loop_prompt(leg, PromptId::from("ringback")),
+                talk::Command::Say { leg, prompt } => {
+                    let play = self.ids.play();
+                    self.hear(leg, MediaCommand::Play { leg, play, prompts: vec![prompt], repeat: false });
+                }
+                talk::Command::Record { leg } => self.start_recording(id, leg),
+                talk::Command::PauseRecord { leg, paused } => self.hear(leg, MediaCommand::PauseRecord { leg, paused }),
+                talk::Command::OfferAnswered { offer } => self.work.push_back(Work::Acd(acd::Event::OfferAnswered { offer })),
+                talk::Command::OfferMissed { offer, reason } => {
+                    self.work.push_back(Work::Acd(acd::Event::OfferMissed { offer, reason }));
+                }
+                talk::Command::CallerLeft { why } => self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why })),
+                talk::Command::AgentFreed { agent, by } => {
+                    self.work.push_back(Work::Acd(acd::Event::TalkEnded { agent, call: id, by }));
+                }
+                talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, FIRST, true),
+                talk::Command::RobotDone => self.dismiss_robot(id),
+                talk::Command::RouteFailed { route, end } => {
+                    self.work.push_back(Work::Ivr(id, ivr::Event::RouteFailed { route, end }));
+                }
+                talk::Command::Fact(fact) => self.record(fact),
+                talk::Command::Ended { outcome, after } => self.call_ended(id, outcome, after),
+            }
+        }
+    }
+
+    fn hear(&mut self, leg: LegId, command: MediaCommand) {
+        self.legs.media(&mut self.acts, leg, command);
+    }
+
+    fn loop_prompt(&mut self, leg: LegId, prompt: PromptId) {
+        let play = self.ids.play();
+        self.hear(leg, MediaCommand::Play { leg, play, prompts: vec![prompt], repeat: true });
+    }
+
+    // ---- queue ----
+
+    fn enqueue(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {
+        let recorded = self.house.is_recorded(&queue);
+        self.work.push_back(Work::Talk(id, talk::Event::Queued { queue: queue.clone(), recorded }));
+        self.queue_caller(id, queue, priority, urgent);
+    }
+
+    fn queue_caller(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.queue = Some(queue.clone());
+        let person = call.person;
+        self.work.push_back(Work::Acd(acd::Event::CallerQueued { call: id, queue, person, priority, urgent }));
+        self.request_handoff(id);
+    }
+
+    /// The case exists from the moment it is understood, not from the hang-up: it is due at the booking core once a call.
+    fn request_handoff(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if !std::mem::replace(&mut call.handed_off, true) {
+            let (region, person, theme) = (call.region, call.person, call.theme.clone());
+            let handoff = self.ids.handoff();
+            self.record(Fact::HandoffRequested { handoff, call: id, region, person, theme });
+        }
+    }
+
+    // ---- legs ----
+
+    fn dial_agent(&mut self, id: CallId, leg: LegId, agent: AgentId, queue: QueueId, auto_answer: bool) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let note = sip::DialNote { call: Some(id), queue: Some(queue), auto_answer };
+        let network = self.house.network_of_agent(&agent);
+        let caller = call.caller.clone();
+        let citizen = call.citizen;
+        tracing::info!(call = %id, %agent, "offered");
+        self.legs.dial(&mut self.acts, leg, id, network, citizen, sip::Target::Agent(agent), caller, note);
+    }
+
+    fn dial_route(&mut self, id: CallId, leg: LegId, trunk: TrunkId, number: String) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let note = sip::DialNote { call: Some(id), queue: None, auto_answer: false };
+        let network = self.house.network_of_trunk(&trunk);
+        let caller = call.caller.clone();
+        let citizen = call.citizen;
+        tracing::info!(call = %id, %trunk, number, "route dialled");
+        self.legs.dial(&mut self.acts, leg, id, network, citizen, sip::Target::Trunk { trunk, number }, caller, note);
+    }
+
+    fn start_recording(&mut self, id: CallId, leg: LegId) {
+        let Some(file) = self.house.recording_file(id, self.now) else { return };
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.recording = Some(file.clone());
+        }
+        self.hear(leg, MediaCommand::Record { leg, file: file.clone() });
+        self.record(Fact::RecordingStarted { call: id, file });
+    }
+
+    // ---- the end ----
+
+    fn dismiss_robot(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.robot = None;
+        }
+        self.set_timer(id);
+    }
+
+    fn call_ended(&mut self, id: CallId, outcome: Outcome, after: Duration) {
+        let Some(call) = self.calls.get(&id) else { return };
+        tracing::info!(call = %id, outcome = outcome.as_str(), "call ended");
+        let (citizen, region, person, answered) = (call.citizen, call.region, call.person, call.answered);
+        // Every answered call is one case in the booking core, also one that ended in the menu; an old number's announcement is none.
+        if answered && outcome != Outcome::Announced {
+            self.request_handoff(id);
+        }
+        self.legs.close(&mut self.acts, citizen);
+        self.owe_or_settle(id, region, person, outcome, after);
+        self.forget_call(id);
+    }
+}

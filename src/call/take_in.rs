@@ -1,0 +1,304 @@
+//! What the world says, told to whom it concerns.
+
+use super::conductor::{Conductor, Work};
+use super::live_call::LiveCall;
+use super::request::{AgentWish, Refusal, Request};
+use crate::acd;
+use crate::facts::{AgentStateName, Fact, Outcome};
+use crate::ids::*;
+use crate::ivr::{self, Ivr};
+use crate::journal::PersonSeen;
+use crate::media::door::MediaEvent;
+use crate::sip::{self, Invited};
+use crate::stream::Stream;
+use crate::talk::{self, Talk};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+impl Conductor {
+    pub(super) fn from_sip(&mut self, event: sip::Event) {
+        match event {
+            sip::Event::Invited(invited) => self.call_arrives(*invited),
+            sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
+            sip::Event::Confirmed { leg } => self.leg_settled(leg),
+            sip::Event::Cancelled { leg } => self.leg_over(leg, |_| talk::Event::Cancelled),
+            sip::Event::Ringing { leg, early } => {
+                if let Some(stream) = early {
+                    self.legs.agreed_on(&mut self.acts, leg, stream);
+                }
+                self.tell_talk(leg, talk::Event::Ringing { leg, early_media: early.is_some() });
+            }
+            sip::Event::Answered { leg, stream } => {
+                self.legs.agreed_on(&mut self.acts, leg, stream);
+                self.leg_settled(leg);
+                self.tell_talk(leg, talk::Event::Answered { leg });
+            }
+            sip::Event::Refused { leg, status } => self.leg_over(leg, |leg| talk::Event::Refused { leg, status }),
+            sip::Event::Changed { leg, stream } => self.stream_changed(leg, stream),
+            sip::Event::Digit { leg, digit } => self.digit(leg, digit),
+            sip::Event::HungUp { leg } => self.leg_over(leg, |leg| talk::Event::HungUp { leg }),
+            sip::Event::Lost { leg } => self.leg_over(leg, |leg| talk::Event::Lost { leg }),
+            sip::Event::Registered { agent, reachable } => self.phone_registered(agent, reachable),
+            sip::Event::FeatureCode { agent, code } => self.feature_code(agent, &code),
+            sip::Event::TrunkReachable { trunk, reachable } => {
+                if self.trunks.insert(trunk.clone(), reachable) != Some(reachable) {
+                    tracing::info!(%trunk, reachable, "trunk");
+                }
+            }
+        }
+    }
+
+    pub(super) fn from_media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, local),
+            MediaEvent::OpenFailed { leg, why } => {
+                tracing::error!(%leg, why, "no media for a leg");
+                self.acts.sip.push(sip::Command::HangUp { leg, reason: None });
+                self.tell_talk(leg, talk::Event::Lost { leg });
+                self.legs.closed(leg);
+            }
+            MediaEvent::PlayEnded { leg, play } => {
+                self.tell_robot(leg, ivr::Event::PlayEnded(play));
+                self.tell_talk(leg, talk::Event::Said);
+            }
+            MediaEvent::Digit { leg, digit } => self.digit(leg, digit),
+            MediaEvent::Heard { leg, from: _ } => tracing::debug!(%leg, "heard"),
+            MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
+            MediaEvent::RecordFailed { leg, file, why } => tracing::error!(%leg, file, why, "recording failed, the call goes on"),
+            MediaEvent::Recorded { leg, file, ms, gaps } => {
+                if let Some(call) = self.legs.call_of(leg) {
+                    self.record(Fact::RecordingEnded { call, file, ms, gaps });
+                }
+            }
+            MediaEvent::Closed { leg, summary } => {
+                tracing::debug!(%leg, ?summary, "leg closed");
+                self.legs.closed(leg);
+            }
+        }
+    }
+
+    pub(super) fn from_request(&mut self, request: Request) {
+        match request {
+            Request::Board(reply) => drop(reply.send(self.board())),
+            Request::AgentState { agent, wish, reply } => drop(reply.send(self.agent_wish(agent, wish))),
+            Request::Transfer { agent, route, reply } => drop(reply.send(self.agent_transfers(&agent, &route))),
+            Request::PauseRecording { agent, paused, reply } => drop(reply.send(self.pause_recording(&agent, paused))),
+            Request::TaskTaken { task, agent, reply } => {
+                self.work.push_back(Work::Acd(acd::Event::TaskTaken { task, agent }));
+                drop(reply.send(Ok(())));
+            }
+            Request::TaskClosed { task, how, reply } => {
+                self.work.push_back(Work::Acd(acd::Event::TaskClosed { task, how }));
+                drop(reply.send(Ok(())));
+            }
+            Request::Reload(reply) => drop(reply.send(self.reload())),
+            Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
+            Request::StoreAt { position } => {
+                self.store_at = position;
+                if position >= self.journal.position() {
+                    self.store_behind_since = None;
+                }
+            }
+            Request::Drain => {
+                tracing::info!(calls = self.calls.len(), "draining: new calls are refused, talks may end");
+                self.acts.sip.push(sip::Command::Drain);
+                self.drain_until.get_or_insert(self.now + self.house.drain_limit());
+            }
+        }
+    }
+
+    // ---- a call begins ----
+
+    fn call_arrives(&mut self, invited: Invited) {
+        let id = self.new_call_id();
+        let Some(number) = self.house.number(&invited.dialled).cloned() else {
+            // The number was taken away between two turns.
+            self.acts.sip.push(sip::Command::Reject { leg: invited.leg, status: 404, retry_after: None });
+            return;
+        };
+        let person = self.person_of(invited.caller.as_ref());
+        self.record(Fact::CallEntered {
+            call: id,
+            region: number.region,
+            trunk: invited.trunk.clone(),
+            dialled: invited.dialled.clone(),
+            person,
+        });
+        tracing::info!(call = %id, dialled = invited.dialled, caller = ?invited.caller, "call entered");
+        self.legs.invited(&mut self.acts, invited.leg, id, invited.network, invited.offer);
+        let call = LiveCall {
+            id,
+            region: number.region,
+            trunk: invited.trunk,
+            dialled: invited.dialled,
+            caller: invited.caller,
+            person,
+            citizen: invited.leg,
+            talk: Talk::new(id, invited.leg, self.now),
+            robot: Some(Ivr::new(id, number.script, IdSource::new(0))),
+            queue: None,
+            theme: None,
+            handed_off: false,
+            answered: false,
+            recording: None,
+            since: self.now,
+            stage_since: self.now,
+            timer: None,
+        };
+        self.calls.insert(id, call);
+        self.work.push_back(Work::Ivr(id, ivr::Event::Started));
+    }
+
+    /// A call that a limit turned away is entered too: nobody is forgotten because we were full.
+    fn call_blocked(&mut self, trunk: TrunkId, dialled: String, caller: Option<&crate::pii::Phone>) {
+        let call = self.new_call_id();
+        let region = self.house.number(&dialled).map(|number| number.region).unwrap_or_default();
+        let person = self.person_of(caller);
+        self.record(Fact::CallEntered { call, region, trunk, dialled, person });
+        self.record(Fact::CallEnded { call, outcome: Outcome::Blocked });
+        self.owe_or_settle(call, region, person, Outcome::Blocked, Duration::ZERO);
+    }
+
+    fn person_of(&mut self, caller: Option<&crate::pii::Phone>) -> Option<PersonId> {
+        let phone = caller.filter(|phone| phone.is_dialable())?;
+        let person = self.key.person(phone);
+        self.people.append(&PersonSeen { at: self.now, person, phone: phone.clone() });
+        Some(person)
+    }
+
+    /// UUID v7 (RFC 9562 §5.7): the engine's time and dice.
+    fn new_call_id(&mut self) -> CallId {
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&self.roll().to_be_bytes());
+        random[8..].copy_from_slice(&self.roll().to_be_bytes()[..2]);
+        CallId(uuid::Builder::from_unix_timestamp_millis(self.now.0 / 1000, &random).into_uuid())
+    }
+
+    // ---- legs ----
+
+    fn tell_talk(&mut self, leg: LegId, event: talk::Event) {
+        if let Some(call) = self.legs.call_of(leg) {
+            self.work.push_back(Work::Talk(call, event));
+        }
+    }
+
+    /// The robot hears what happens on the citizen's leg.
+    fn tell_robot(&mut self, leg: LegId, event: ivr::Event) {
+        if let Some(call) = self.legs.call_of(leg) {
+            self.work.push_back(Work::Ivr(call, event));
+        }
+    }
+
+    /// The far end ended the leg: its media goes, and the talk is told.
+    fn leg_over(&mut self, leg: LegId, event: impl Fn(LegId) -> talk::Event) {
+        self.tell_talk(leg, event(leg));
+        self.legs.close(&mut self.acts, leg);
+    }
+
+    /// A dialog stands: what a successor of ours would need to go on with it is written down.
+    fn leg_settled(&mut self, leg: LegId) {
+        if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), self.agent.leg_state(leg)) {
+            match postcard::to_stdvec(&(dialog, self.legs.agreed(leg))) {
+                Ok(state) => self.record(Fact::LegWritten { call, leg, state }),
+                Err(error) => tracing::error!(%error, %leg, "a leg could not be written down"),
+            }
+        }
+    }
+
+    fn stream_changed(&mut self, leg: LegId, stream: Stream) {
+        let held_before = self.legs.agreed(leg).is_some_and(|(_, stream)| !stream.direction.sends());
+        let held = !stream.direction.sends();
+        self.legs.agreed_on(&mut self.acts, leg, stream);
+        if held != held_before {
+            self.tell_talk(leg, talk::Event::Held { leg, held });
+        }
+    }
+
+    fn digit(&mut self, leg: LegId, digit: char) {
+        let Some(call) = self.legs.call_of(leg).and_then(|call| self.calls.get(&call)) else { return };
+        if call.citizen == leg {
+            self.tell_robot(leg, ivr::Event::Digit(digit));
+        }
+    }
+
+    // ---- agents ----
+
+    fn phone_registered(&mut self, agent: AgentId, reachable: bool) {
+        tracing::info!(%agent, reachable, "phone");
+        self.work.push_back(Work::Acd(acd::Event::AgentReachable { agent: agent.clone(), reachable }));
+        if reachable && self.house.ready_on_register(&agent) && self.agent_state(&agent) == Some(AgentStateName::Offline) {
+            self.work.push_back(Work::Acd(acd::Event::AgentReady { agent }));
+        }
+    }
+
+    fn agent_state(&self, agent: &AgentId) -> Option<AgentStateName> {
+        self.acd.agent(agent).map(|view| view.state)
+    }
+
+    fn feature_code(&mut self, agent: AgentId, code: &str) {
+        match self.house.feature_code(code) {
+            Some(wish) => {
+                if let Err(refusal) = self.agent_wish(agent, wish) {
+                    tracing::info!(code, %refusal, "feature code refused");
+                }
+            }
+            None => tracing::info!(%agent, code, "no such feature code"),
+        }
+    }
+
+    fn agent_wish(&mut self, agent: AgentId, wish: AgentWish) -> Result<(), Refusal> {
+        if self.acd.agent(&agent).is_none() {
+            return Err(Refusal::NotFound(format!("agent {agent}")));
+        }
+        self.work.push_back(Work::Acd(match wish {
+            AgentWish::Ready => acd::Event::AgentReady { agent },
+            AgentWish::Break { reason } => acd::Event::AgentOnBreak { agent, reason },
+            AgentWish::Offline => acd::Event::AgentOffline { agent },
+            AgentWish::FinishWrapUp => acd::Event::WrapUpDone { agent },
+        }));
+        Ok(())
+    }
+
+    fn call_of_agent(&self, agent: &AgentId) -> Result<CallId, Refusal> {
+        let view = self.acd.agent(agent).ok_or_else(|| Refusal::NotFound(format!("agent {agent}")))?;
+        view.call
+            .filter(|_| view.state == AgentStateName::Talking)
+            .ok_or_else(|| Refusal::Invalid(format!("agent {agent} is not talking with anybody")))
+    }
+
+    fn agent_transfers(&mut self, agent: &AgentId, route: &RouteId) -> Result<(), Refusal> {
+        let call = self.call_of_agent(agent)?;
+        let steps = self.route_steps(route);
+        if steps.is_empty() {
+            return Err(Refusal::NotFound(format!("route {route}")));
+        }
+        self.work.push_back(Work::Talk(call, talk::Event::AgentTransfers { route: route.clone(), steps }));
+        Ok(())
+    }
+
+    fn pause_recording(&mut self, agent: &AgentId, paused: bool) -> Result<(), Refusal> {
+        let call = self.call_of_agent(agent)?;
+        self.work.push_back(Work::Talk(call, talk::Event::RecordingPaused { paused }));
+        Ok(())
+    }
+
+    // ---- rules ----
+
+    fn reload(&mut self) -> Result<(), Refusal> {
+        let house = self.house.read_again().map_err(Refusal::Invalid)?;
+        self.house = house;
+        self.acts.sip.push(sip::Command::Settings(Box::new(self.house.sip_settings())));
+        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        tracing::info!("configuration and scripts read again");
+        Ok(())
+    }
+
+    /// The steps of a route, each with the leg that would carry it.
+    pub(super) fn route_steps(&mut self, route: &RouteId) -> Vec<talk::RouteStep> {
+        let steps: VecDeque<_> = self.house.route(route).into();
+        steps
+            .into_iter()
+            .map(|step| talk::RouteStep { trunk: step.trunk, number: step.number, ring: step.ring, leg: self.ids.leg() })
+            .collect()
+    }
+}
