@@ -3,12 +3,147 @@
 //! A brain: facts go in by [`Acd::handle`] and [`Acd::handle_timeout`], commands come out of [`Acd::poll_command`] until `None`.
 //! It knows neither SIP nor clocks nor tables; the same code runs the live line and a simulated year.
 
+mod agent;
+mod callbacks;
+mod callers;
+mod deadlines;
+mod invariants;
+mod matching;
+mod offers;
+mod queue;
+mod reload;
+mod snapshot;
+mod views;
+
+pub use callbacks::CallbackView;
+pub use invariants::Violation;
+pub use snapshot::RestoreError;
+
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Outcome, Party, QueueLeft, TaskEnd};
 use crate::ids::*;
+use agent::{AgentNo, Agents, Wish};
+use callbacks::Callbacks;
+use deadlines::{Deadlines, Timer};
+use matching::Groups;
+use offers::Offer;
+use queue::{Caller, Queues};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+/// The whole state of the floor. Every caller is in one place: in a queue's order or behind one live offer; every agent has at
+/// most one live offer; no agent is ready while a caller waits whom they may serve.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Acd {
+    agents: Agents,
+    queues: Queues,
+    groups: Groups,
+    /// Who waits for an answer, with or without a phone ringing for them.
+    callers: BTreeMap<CallId, Caller>,
+    offers: BTreeMap<OfferId, Offer>,
+    callbacks: Callbacks,
+    deadlines: Deadlines,
+    ids: IdSource,
+    /// Counts entries into queues, so that callers of one moment keep their order; `turns` does the same for idle agents.
+    places: u64,
+    turns: u64,
+    commands: VecDeque<Command>,
+}
+
+impl Acd {
+    /// Without rules: nobody can be queued before the first [`Event::RulesChanged`].
+    pub fn new(ids: IdSource) -> Self {
+        Self {
+            agents: Agents::default(),
+            queues: Queues::default(),
+            groups: Groups::default(),
+            callers: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            callbacks: Callbacks::default(),
+            deadlines: Deadlines::default(),
+            ids,
+            places: 0,
+            turns: 0,
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// A fact came in. Names of what is gone or never was (a late answer, an agent not in the rules) change nothing.
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        match event {
+            Event::RulesChanged(rules) => self.rules_changed(now, *rules),
+            Event::CallerQueued { call, queue, person: _, priority, urgent } => {
+                self.caller_queued(now, call, queue, priority, urgent)
+            }
+            Event::CallerLeft { call, why } => self.caller_left(now, call, why),
+            Event::AgentReachable { agent, reachable } => self.of(&agent, |acd, no| acd.agent_reachable(now, no, reachable)),
+            Event::AgentReady { agent } => self.of(&agent, |acd, no| acd.agent_wishes(now, no, Wish::Work)),
+            Event::AgentOnBreak { agent, reason } => self.of(&agent, |acd, no| acd.agent_wishes(now, no, Wish::Break(reason))),
+            Event::AgentOffline { agent } => self.of(&agent, |acd, no| acd.agent_wishes(now, no, Wish::Offline)),
+            Event::OfferAnswered { offer } => self.offer_answered(now, offer),
+            Event::OfferMissed { offer, reason } => self.offer_missed(now, offer, reason),
+            Event::TalkEnded { agent, call, by } => self.talk_ended(now, &agent, call, by),
+            Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_ends(now, no)),
+            Event::CallMissed { task, call, region, person, outcome, after } => {
+                let facts = self.callbacks.call_missed(now, task, call, region, person, outcome, after);
+                self.record_if(facts);
+            }
+            Event::PersonServed { person } => {
+                let fact = self.callbacks.person_served(person);
+                self.record_if(fact);
+            }
+            Event::TaskTaken { task, agent } => self.task_taken(task, agent),
+            Event::TaskClosed { task, how } => {
+                let fact = self.callbacks.task_closed(task, how);
+                self.record_if(fact);
+            }
+        }
+    }
+
+    /// Time passed: everything due by `now` happens, the earliest first.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        while let Some(timer) = self.deadlines.pop_due(now) {
+            match timer {
+                Timer::RingEnds(offer) => self.ring_ends(now, offer),
+                Timer::WrapUpEnds(agent) => self.wrap_up_ends(now, agent),
+                Timer::PauseEnds(agent) => self.pause_ends(now, agent),
+                Timer::Announcement(call) => self.announcement_due(now, call),
+                Timer::WaitEnds(call) => self.wait_ends(now, call),
+            }
+        }
+    }
+
+    /// What is to be done, in order; drain until `None` after every `handle` and `handle_timeout`.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to come back with [`Acd::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.deadlines.next()
+    }
+
+    fn of(&mut self, agent: &AgentId, does: impl FnOnce(&mut Self, AgentNo)) {
+        if let Some(no) = self.agents.listed(agent) {
+            does(self, no);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.commands.push_back(command);
+    }
+
+    fn record(&mut self, fact: Fact) {
+        self.command(Command::Record(fact));
+    }
+
+    fn record_if(&mut self, fact: Option<Fact>) {
+        if let Some(fact) = fact {
+            self.record(fact);
+        }
+    }
+}
 
 /// What came in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,383 @@
+//! One agent's day: offline, ready, offered, talking, wrapping up, on a break; and what a missed offer says about the agent.
+
+use super::deadlines::Timer;
+use super::matching::GroupNo;
+use super::queue::QueueNo;
+use super::{Acd, AgentRules};
+use crate::clock::Moment;
+use crate::facts::{AgentStateName, Fact, MissReason, Party};
+use crate::ids::{AgentId, CallId, OfferId, RegionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
+use std::time::Duration;
+
+/// A busy phone is in use for something else; asking again at once would only hear 486 again.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
+/// A phone on do-not-disturb rejects within milliseconds: without a pause a lone agent would be rung at wire speed.
+const REJECTED_PAUSE: Duration = Duration::from_secs(1);
+/// A phone that fails is tried again after this, doubled with every failure in a row …
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(5);
+/// … up to this.
+const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Nobody sits at an `always_ready` phone to press "ready" after a break for missed offers.
+const UNATTENDED_BREAK: Duration = Duration::from_secs(60);
+
+/// The number of an agent inside this brain. An agent keeps it for the life of the engine, also over a removal and a return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct AgentNo(u32);
+
+/// Since when an agent is without work; `turn` orders agents freed at the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Idle {
+    pub since: Moment,
+    pub turn: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum State {
+    Offline,
+    /// Wants work, but the phone cannot be reached.
+    Unreachable,
+    Ready {
+        idle: Idle,
+    },
+    /// `idle` is given back if the caller goes while it rings.
+    Offered {
+        offer: OfferId,
+        idle: Idle,
+        then: Wish,
+    },
+    Talking {
+        call: CallId,
+        queue: QueueNo,
+        then: Wish,
+    },
+    WrapUp {
+        until: Moment,
+        then: Wish,
+    },
+    /// With `until` it is a pause that ends by itself.
+    OnBreak {
+        reason: String,
+        until: Option<Moment>,
+    },
+}
+
+/// What the agent wants next. It waits for the end of what the agent does now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Wish {
+    Work,
+    Break(String),
+    Offline,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Agent {
+    pub id: AgentId,
+    pub region: RegionId,
+    pub always_ready: bool,
+    misses_to_break: u8,
+    /// Whether the configuration still knows the agent.
+    pub listed: bool,
+    pub group: GroupNo,
+    pub reachable: bool,
+    pub state: State,
+    /// When the state as a board shows it began.
+    pub since: Moment,
+    misses_in_a_row: u8,
+    failures_in_a_row: u8,
+    pub served: u32,
+    pub missed: u32,
+}
+
+/// What follows from a missed offer, unless the agent wished something else meanwhile.
+#[derive(Debug, PartialEq)]
+enum AfterMiss {
+    Work,
+    Pause(&'static str, Duration),
+    Break(&'static str),
+    Unreachable,
+}
+
+impl State {
+    pub fn name(&self) -> AgentStateName {
+        match self {
+            State::Offline | State::Unreachable => AgentStateName::Offline,
+            State::Ready { .. } => AgentStateName::Ready,
+            State::Offered { .. } => AgentStateName::Offered,
+            State::Talking { .. } => AgentStateName::Talking,
+            State::WrapUp { .. } => AgentStateName::WrapUp,
+            State::OnBreak { .. } => AgentStateName::OnBreak,
+        }
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            State::Unreachable => Some("unreachable"),
+            State::OnBreak { reason, .. } => Some(reason),
+            State::Offline | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } | State::WrapUp { .. } => None,
+        }
+    }
+}
+
+impl Agent {
+    fn new(id: AgentId, now: Moment) -> Self {
+        Self {
+            id,
+            region: RegionId::default(),
+            always_ready: false,
+            misses_to_break: 0,
+            listed: false,
+            group: GroupNo::NOBODY,
+            reachable: false,
+            state: State::Offline,
+            since: now,
+            misses_in_a_row: 0,
+            failures_in_a_row: 0,
+            served: 0,
+            missed: 0,
+        }
+    }
+
+    pub fn obey(&mut self, rules: &AgentRules) {
+        self.listed = true;
+        self.region = rules.region;
+        self.always_ready = rules.always_ready;
+        self.misses_to_break = rules.misses_to_break;
+    }
+
+    pub fn answered(&mut self) {
+        self.served += 1;
+        self.misses_in_a_row = 0;
+        self.failures_in_a_row = 0;
+    }
+
+    fn judge_miss(&mut self, reason: MissReason) -> AfterMiss {
+        self.missed += 1;
+        let counts = match reason {
+            MissReason::NoAnswer | MissReason::Rejected | MissReason::Unreachable => true,
+            MissReason::Busy | MissReason::Unregistered => false,
+        };
+        if counts {
+            self.misses_in_a_row = self.misses_in_a_row.saturating_add(1);
+        }
+        if counts && self.misses_to_break > 0 && self.misses_in_a_row >= self.misses_to_break {
+            self.misses_in_a_row = 0;
+            return match self.always_ready {
+                true => AfterMiss::Pause("missed_offers", UNATTENDED_BREAK),
+                false => AfterMiss::Break("missed_offers"),
+            };
+        }
+        match reason {
+            MissReason::NoAnswer => {
+                self.failures_in_a_row = 0;
+                AfterMiss::Work
+            }
+            MissReason::Busy => {
+                self.failures_in_a_row = 0;
+                AfterMiss::Pause("busy", BUSY_PAUSE)
+            }
+            MissReason::Rejected => {
+                self.failures_in_a_row = 0;
+                AfterMiss::Pause("rejected", REJECTED_PAUSE)
+            }
+            // A static contact registers never: it is tried again like a phone that fails.
+            MissReason::Unregistered if !self.always_ready => {
+                self.reachable = false;
+                AfterMiss::Unreachable
+            }
+            MissReason::Unregistered | MissReason::Unreachable => {
+                let doubled = UNREACHABLE_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(6));
+                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+                AfterMiss::Pause("unreachable", doubled.min(UNREACHABLE_PAUSE_MAX))
+            }
+        }
+    }
+}
+
+/// What the world says about an agent.
+impl Acd {
+    pub(super) fn agent_reachable(&mut self, now: Moment, no: AgentNo, reachable: bool) {
+        let agent = &mut self.agents[no];
+        agent.reachable = reachable;
+        match (&agent.state, reachable) {
+            (State::Unreachable, true) => self.agent_goes_on(now, no, Wish::Work),
+            (State::Ready { .. }, false) => self.agent_becomes(now, no, State::Unreachable),
+            // A ringing or talking phone ends by itself; the others are asked nothing meanwhile.
+            (State::Ready { .. }, true) | (State::Unreachable, false) => {}
+            (State::Offline | State::Offered { .. } | State::Talking { .. }, _) => {}
+            (State::WrapUp { .. } | State::OnBreak { .. }, _) => {}
+        }
+    }
+
+    pub(super) fn agent_wishes(&mut self, now: Moment, no: AgentNo, wish: Wish) {
+        let agent = &mut self.agents[no];
+        match &mut agent.state {
+            State::Offered { then, .. } | State::Talking { then, .. } => *then = wish,
+            State::Ready { .. } if wish == Wish::Work => {}
+            State::Offline | State::Unreachable | State::Ready { .. } | State::WrapUp { .. } | State::OnBreak { .. } => {
+                agent.misses_in_a_row = 0;
+                self.agent_goes_on(now, no, wish);
+            }
+        }
+    }
+
+    pub(super) fn talk_ended(&mut self, now: Moment, agent: &AgentId, call: CallId, by: Party) {
+        // An agent taken out of the configuration finishes the talk.
+        let Some(no) = self.agents.known(agent) else { return };
+        let State::Talking { call: with, queue, then } = &self.agents[no].state else { return };
+        if *with != call {
+            return;
+        }
+        let (then, wrap_up) = (then.clone(), self.queues[*queue].rules.wrap_up);
+        self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
+        if wrap_up.is_zero() || !self.agents[no].listed {
+            self.agent_goes_on(now, no, then);
+        } else {
+            self.agent_becomes(now, no, State::WrapUp { until: now + wrap_up, then });
+        }
+    }
+
+    pub(super) fn wrap_up_ends(&mut self, now: Moment, no: AgentNo) {
+        if let State::WrapUp { then, .. } = &self.agents[no].state {
+            let then = then.clone();
+            self.agent_goes_on(now, no, then);
+        }
+    }
+
+    pub(super) fn pause_ends(&mut self, now: Moment, no: AgentNo) {
+        if let State::OnBreak { until: Some(_), .. } = &self.agents[no].state {
+            self.agent_goes_on(now, no, Wish::Work);
+        }
+    }
+
+    /// The offer was missed, the caller looks elsewhere already.
+    pub(super) fn agent_missed(&mut self, now: Moment, no: AgentNo, reason: MissReason) {
+        let State::Offered { then, .. } = &self.agents[no].state else { return };
+        let wish = then.clone();
+        let after = self.agents[no].judge_miss(reason);
+        match (wish, after) {
+            (Wish::Work, AfterMiss::Pause(reason, length)) if self.agents[no].listed => {
+                self.agent_becomes(now, no, State::OnBreak { reason: reason.to_owned(), until: Some(now + length) });
+            }
+            (Wish::Work, AfterMiss::Break(reason)) => self.agent_goes_on(now, no, Wish::Break(reason.to_owned())),
+            (wish, AfterMiss::Work | AfterMiss::Pause(..) | AfterMiss::Break(_) | AfterMiss::Unreachable) => {
+                self.agent_goes_on(now, no, wish);
+            }
+        }
+    }
+
+    /// Nothing holds the agent: the wish comes true. Who wishes work takes the next caller in the same turn.
+    pub(super) fn agent_goes_on(&mut self, now: Moment, no: AgentNo, wish: Wish) {
+        let idle = self.new_idle(now);
+        self.agent_goes_on_idle_since(now, no, wish, idle);
+    }
+
+    pub(super) fn agent_goes_on_idle_since(&mut self, now: Moment, no: AgentNo, wish: Wish, idle: Idle) {
+        let state = self.agents[no].state_for(wish, idle);
+        let choice = if matches!(state, State::Ready { .. }) { self.choose_caller(now, no) } else { None };
+        match choice {
+            Some(choice) => self.make_offer(now, choice, idle),
+            None => self.agent_becomes(now, no, state),
+        }
+    }
+
+    pub(super) fn new_idle(&mut self, now: Moment) -> Idle {
+        self.turns += 1;
+        Idle { since: now, turn: self.turns }
+    }
+
+    /// The one door to an agent's state: keeps the index of ready agents and the deadlines, and writes the change down.
+    pub(super) fn agent_becomes(&mut self, now: Moment, no: AgentNo, state: State) {
+        let agent = &mut self.agents[no];
+        match &agent.state {
+            State::Ready { idle } => self.groups.no_longer_ready(agent.group, *idle, no),
+            State::WrapUp { until, .. } => self.deadlines.clear(*until, Timer::WrapUpEnds(no)),
+            State::OnBreak { until: Some(until), .. } => self.deadlines.clear(*until, Timer::PauseEnds(no)),
+            State::OnBreak { until: None, .. } | State::Offline | State::Unreachable => {}
+            State::Offered { .. } | State::Talking { .. } => {}
+        }
+        match &state {
+            State::Ready { idle } => self.groups.ready(agent.group, *idle, no),
+            State::WrapUp { until, .. } => self.deadlines.set(*until, Timer::WrapUpEnds(no)),
+            State::OnBreak { until: Some(until), .. } => self.deadlines.set(*until, Timer::PauseEnds(no)),
+            State::OnBreak { until: None, .. } | State::Offline | State::Unreachable => {}
+            State::Offered { .. } | State::Talking { .. } => {}
+        }
+        let changed = (agent.state.name(), agent.state.reason()) != (state.name(), state.reason());
+        agent.state = state;
+        if changed {
+            agent.since = now;
+            let (state, reason) = (agent.state.name(), agent.state.reason().map(str::to_owned));
+            let fact = Fact::AgentChanged { agent: agent.id.clone(), region: agent.region, state, reason };
+            self.record(fact);
+        }
+    }
+}
+
+impl Agent {
+    pub fn state_for(&self, wish: Wish, idle: Idle) -> State {
+        match wish {
+            _ if !self.listed => State::Offline,
+            Wish::Offline => State::Offline,
+            Wish::Break(reason) => State::OnBreak { reason, until: None },
+            Wish::Work if !self.reachable => State::Unreachable,
+            Wish::Work => State::Ready { idle },
+        }
+    }
+}
+
+/// All agents this life of the engine has known.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Agents {
+    list: Vec<Agent>,
+    numbers: BTreeMap<AgentId, AgentNo>,
+}
+
+impl Agents {
+    /// The number of an agent in the configuration.
+    pub fn listed(&self, id: &AgentId) -> Option<AgentNo> {
+        self.known(id).filter(|no| self[*no].listed)
+    }
+
+    pub fn known(&self, id: &AgentId) -> Option<AgentNo> {
+        self.numbers.get(id).copied()
+    }
+
+    pub fn known_or_new(&mut self, id: &AgentId, now: Moment) -> AgentNo {
+        if let Some(no) = self.known(id) {
+            return no;
+        }
+        let no = AgentNo(self.list.len() as u32);
+        self.list.push(Agent::new(id.clone(), now));
+        self.numbers.insert(id.clone(), no);
+        no
+    }
+
+    /// In the order in which they became known.
+    pub fn numbers(&self) -> impl Iterator<Item = AgentNo> + use<> {
+        (0..self.list.len() as u32).map(AgentNo)
+    }
+
+    /// By name.
+    pub fn by_name(&self) -> impl Iterator<Item = (AgentNo, &Agent)> {
+        self.numbers.values().map(|no| (*no, &self[*no]))
+    }
+
+    pub fn get(&self, no: AgentNo) -> Option<&Agent> {
+        self.list.get(no.0 as usize)
+    }
+}
+
+impl Index<AgentNo> for Agents {
+    type Output = Agent;
+    fn index(&self, no: AgentNo) -> &Agent {
+        &self.list[no.0 as usize]
+    }
+}
+impl IndexMut<AgentNo> for Agents {
+    fn index_mut(&mut self, no: AgentNo) -> &mut Agent {
+        &mut self.list[no.0 as usize]
+    }
+}

@@ -1,0 +1,155 @@
+//! One caller's way through the queues: in, announced to, out.
+
+use super::agent::AgentNo;
+use super::deadlines::Timer;
+use super::queue::{Caller, Rank};
+use super::{Acd, Command};
+use crate::clock::Moment;
+use crate::facts::{Fact, QueueLeft};
+use crate::ids::{CallId, QueueId};
+use std::cmp::Reverse;
+use std::time::Duration;
+
+/// Announcements closer than this would leave no music between them; with none at all time would stand still.
+const LEAST_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
+
+impl Acd {
+    pub(super) fn caller_queued(&mut self, now: Moment, call: CallId, queue: QueueId, priority: u8, urgent: bool) {
+        let (urgent, priority) = (Reverse(urgent), Reverse(priority));
+        let target = self.queues.listed(&queue);
+        if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
+            // The queue they already wait in: only the order may change, and a phone that rings goes on ringing.
+            let stands = caller.offer.is_none().then_some(caller.rank);
+            (caller.rank.urgent, caller.rank.priority) = (urgent, priority);
+            if let Some(old) = stands {
+                let waiting = &mut self.queues[caller.queue].waiting;
+                waiting.remove(&old);
+                waiting.insert(caller.rank);
+            }
+            return;
+        }
+        let (earlier, freed) = self.take_out(call, QueueLeft::Transferred);
+        self.record(Fact::QueueEntered { call, queue: queue.clone(), priority: priority.0, urgent: urgent.0 });
+        match target {
+            Some(no) => {
+                self.places += 1;
+                let (entered, place) = earlier.map_or((now, self.places), |earlier| (earlier.rank.entered, earlier.rank.place));
+                let rank = Rank { urgent, priority, entered, place, call };
+                self.enter_queue(now, Caller { queue: no, rank, joined: now, offer: None, announce_at: None, wait_ends: None });
+            }
+            None => self.turn_away(call, queue, QueueLeft::Transferred),
+        }
+        if let Some(agent) = freed {
+            self.agent_after_withdrawal(now, agent);
+        }
+    }
+
+    fn enter_queue(&mut self, now: Moment, caller: Caller) {
+        let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
+        if queue.is_full() && self.longest_idle(caller.queue).is_none() {
+            let id = queue.id.clone();
+            return self.turn_away(call, id, QueueLeft::Full);
+        }
+        self.callers.insert(call, caller);
+        self.set_caller_deadlines(now, call);
+        self.seek_agent(now, call);
+    }
+
+    pub(super) fn caller_left(&mut self, now: Moment, call: CallId, why: QueueLeft) {
+        if let (_, Some(agent)) = self.take_out(call, why) {
+            self.agent_after_withdrawal(now, agent);
+        }
+    }
+
+    /// A free agent at once, else the old place in the queue, unless the wait is over.
+    pub(super) fn seek_agent(&mut self, now: Moment, call: CallId) {
+        let Some(caller) = self.callers.get(&call) else { return };
+        let (queue, rank, wait_is_over) = (caller.queue, caller.rank, caller.wait_ends.is_some_and(|end| end <= now));
+        match self.choose_agent(now, call, queue) {
+            Some((choice, idle)) => self.make_offer(now, choice, idle),
+            None if wait_is_over => self.overflow(now, call, QueueLeft::WaitedTooLong),
+            None => {
+                self.queues[queue].waiting.insert(rank);
+            }
+        }
+    }
+
+    pub(super) fn announcement_due(&mut self, now: Moment, call: CallId) {
+        let Some(caller) = self.callers.get_mut(&call) else { return };
+        let queue = &self.queues[caller.queue];
+        caller.announce_at = queue.rules.announce.map(|(_, each)| now + each.max(LEAST_ANNOUNCE_GAP));
+        if let Some(at) = caller.announce_at {
+            self.deadlines.set(at, Timer::Announcement(call));
+        }
+        // Who hears "you are third" while a phone rings for them would be told a lie in a second.
+        if caller.offer.is_none() {
+            let position = queue.position(&caller.rank);
+            self.command(Command::Announce { call, position, wait: None });
+        }
+    }
+
+    pub(super) fn wait_ends(&mut self, now: Moment, call: CallId) {
+        // A phone rings for them: it may yet be answered. If not, the way back to the queue ends the wait.
+        if self.callers.get(&call).is_some_and(|caller| caller.offer.is_none()) {
+            self.overflow(now, call, QueueLeft::WaitedTooLong);
+        }
+    }
+
+    pub(super) fn overflow(&mut self, now: Moment, call: CallId, why: QueueLeft) {
+        let (Some(caller), freed) = self.take_out(call, why) else { return };
+        let queue = self.queues[caller.queue].id.clone();
+        self.command(Command::Overflow { call, queue, why });
+        if let Some(agent) = freed {
+            self.agent_after_withdrawal(now, agent);
+        }
+    }
+
+    fn turn_away(&mut self, call: CallId, queue: QueueId, why: QueueLeft) {
+        self.record(Fact::QueueLeft { call, queue: queue.clone(), why });
+        self.command(Command::Overflow { call, queue, why });
+    }
+
+    /// Out of the queue without an answer. Gives the agent whose phone rang for this caller: free again, not yet settled.
+    pub(super) fn take_out(&mut self, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
+        let Some(caller) = self.forget_caller(call) else { return (None, None) };
+        let queue = self.queues[caller.queue].id.clone();
+        let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
+        self.record(Fact::QueueLeft { call, queue, why });
+        (Some(caller), freed)
+    }
+
+    pub(super) fn forget_caller(&mut self, call: CallId) -> Option<Caller> {
+        let caller = self.callers.remove(&call)?;
+        self.queues[caller.queue].waiting.remove(&caller.rank);
+        if let Some(at) = caller.announce_at {
+            self.deadlines.clear(at, Timer::Announcement(call));
+        }
+        if let Some(at) = caller.wait_ends {
+            self.deadlines.clear(at, Timer::WaitEnds(call));
+        }
+        Some(caller)
+    }
+
+    /// By the rules of the caller's queue, at entry and when the rules change. An announcement already planned stays.
+    pub(super) fn set_caller_deadlines(&mut self, now: Moment, call: CallId) {
+        let Some(caller) = self.callers.get_mut(&call) else { return };
+        let rules = &self.queues[caller.queue].rules;
+        if let Some(at) = caller.wait_ends.take() {
+            self.deadlines.clear(at, Timer::WaitEnds(call));
+        }
+        if let Some(limit) = rules.max_wait {
+            let at = caller.joined + limit;
+            caller.wait_ends = Some(at);
+            self.deadlines.set(at, Timer::WaitEnds(call));
+        }
+        let planned = caller.announce_at.take();
+        if let Some(at) = planned {
+            self.deadlines.clear(at, Timer::Announcement(call));
+        }
+        if let Some((first, _)) = rules.announce {
+            let at = planned.unwrap_or(now + first);
+            caller.announce_at = Some(at);
+            self.deadlines.set(at, Timer::Announcement(call));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What must be true between any two events, checked as a whole.
+
+use super::Acd;
+use super::agent::{AgentNo, State};
+use super::deadlines::Timer;
+use super::offers::Offer;
+use super::queue::Caller;
+use crate::ids::{AgentId, CallId, OfferId, QueueId};
+
+/// A mistake of ours, never the world's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Violation {
+    #[error("{offer} has no agent who is offered it, or no caller who waits for it")]
+    OfferWithoutParties { offer: OfferId },
+    #[error("caller {call} is not in exactly one place")]
+    CallerNotInOnePlace { call: CallId },
+    #[error("{agent} is offered a call by no live offer")]
+    OfferedByNothing { agent: AgentId },
+    #[error("{agent} is not among the ready exactly when ready")]
+    WrongAmongReady { agent: AgentId },
+    #[error("{agent} is ready while a caller waits in {queue}")]
+    FreeWhileWaiting { agent: AgentId, queue: QueueId },
+    #[error("{queue} counts its callers wrong")]
+    QueueCountsWrong { queue: QueueId },
+    #[error("a deadline is missing or left over")]
+    Deadlines,
+    #[error("a person has two open callbacks or none that is theirs")]
+    Callbacks,
+    #[error("a number names nothing")]
+    NamesNothing,
+}
+
+impl Acd {
+    /// Looks at everything: for restored snapshots and tests, not for every event.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.check_numbers()?;
+        self.offers.iter().try_for_each(|(id, offer)| self.check_offer(*id, offer))?;
+        self.callers.iter().try_for_each(|(call, caller)| self.check_caller(*call, caller))?;
+        self.agents.numbers().try_for_each(|no| self.check_agent(no))?;
+        self.check_queues()?;
+        self.check_deadlines()?;
+        if self.callbacks.is_sound() { Ok(()) } else { Err(Violation::Callbacks) }
+    }
+
+    fn check_numbers(&self) -> Result<(), Violation> {
+        let queue_is_known = |no| self.queues.get(no).is_some();
+        let agents = self.agents.numbers().all(|no| {
+            let agent = &self.agents[no];
+            let talks_of = if let State::Talking { queue, .. } = &agent.state { queue_is_known(*queue) } else { true };
+            self.agents.known(&agent.id) == Some(no) && self.groups.get(agent.group).is_some() && talks_of
+        });
+        let queues = self.queues.numbers().all(|no| self.queues[no].groups.iter().all(|group| self.groups.get(*group).is_some()));
+        let groups = self.groups.iter().all(|group| {
+            group.queues.iter().all(|no| queue_is_known(*no)) && group.ready.iter().all(|(_, no)| self.agents.get(*no).is_some())
+        });
+        let offers = self.offers.values().all(|offer| queue_is_known(offer.queue) && self.agents.get(offer.agent).is_some());
+        let callers = self.callers.values().all(|caller| queue_is_known(caller.queue));
+        if agents && queues && groups && offers && callers { Ok(()) } else { Err(Violation::NamesNothing) }
+    }
+
+    fn check_offer(&self, id: OfferId, offer: &Offer) -> Result<(), Violation> {
+        let agent_has_it = matches!(&self.agents[offer.agent].state, State::Offered { offer, .. } if *offer == id);
+        let caller_has_it =
+            self.callers.get(&offer.call).is_some_and(|caller| caller.offer == Some(id) && caller.queue == offer.queue);
+        if agent_has_it && caller_has_it { Ok(()) } else { Err(Violation::OfferWithoutParties { offer: id }) }
+    }
+
+    fn check_caller(&self, call: CallId, caller: &Caller) -> Result<(), Violation> {
+        let stands = self.queues[caller.queue].waiting.contains(&caller.rank);
+        let rings = caller.offer.is_some_and(|offer| self.offers.contains_key(&offer));
+        if stands != rings && caller.rank.call == call { Ok(()) } else { Err(Violation::CallerNotInOnePlace { call }) }
+    }
+
+    fn check_agent(&self, no: AgentNo) -> Result<(), Violation> {
+        let agent = &self.agents[no];
+        let group = &self.groups[agent.group];
+        match &agent.state {
+            State::Offered { offer, .. } if !self.offers.contains_key(offer) => {
+                Err(Violation::OfferedByNothing { agent: agent.id.clone() })
+            }
+            State::Ready { idle } if !agent.listed || !group.ready.contains(&(*idle, no)) => {
+                Err(Violation::WrongAmongReady { agent: agent.id.clone() })
+            }
+            State::Ready { .. } => match group.queues.iter().find(|queue| !self.queues[**queue].waiting.is_empty()) {
+                Some(queue) => {
+                    Err(Violation::FreeWhileWaiting { agent: agent.id.clone(), queue: self.queues[*queue].id.clone() })
+                }
+                None => Ok(()),
+            },
+            State::Offline | State::Unreachable | State::Offered { .. } | State::Talking { .. } => Ok(()),
+            State::WrapUp { .. } | State::OnBreak { .. } => Ok(()),
+        }
+    }
+
+    fn check_queues(&self) -> Result<(), Violation> {
+        for no in self.queues.numbers() {
+            let queue = &self.queues[no];
+            let offered = self.offers.values().filter(|offer| offer.queue == no).count();
+            let stands =
+                |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && caller.offer.is_none());
+            if offered != queue.offered as usize || !queue.waiting.iter().all(|rank| stands(&rank.call)) {
+                return Err(Violation::QueueCountsWrong { queue: queue.id.clone() });
+            }
+        }
+        let is_ready = |agent: &AgentNo| matches!(self.agents[*agent].state, State::Ready { .. });
+        let mut among_ready = self.groups.iter().flat_map(|group| &group.ready);
+        match among_ready.find(|(_, agent)| !is_ready(agent)) {
+            Some((_, agent)) => Err(Violation::WrongAmongReady { agent: self.agents[*agent].id.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_deadlines(&self) -> Result<(), Violation> {
+        let offers = self.offers.iter().map(|(id, offer)| (offer.ring_ends, Timer::RingEnds(*id)));
+        let agents = self.agents.numbers().filter_map(|no| match &self.agents[no].state {
+            State::WrapUp { until, .. } => Some((*until, Timer::WrapUpEnds(no))),
+            State::OnBreak { until, .. } => until.map(|until| (until, Timer::PauseEnds(no))),
+            State::Offline | State::Unreachable | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } => None,
+        });
+        let announcements =
+            self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
+        let due: Vec<_> = offers.chain(agents).chain(announcements).collect();
+        // The end of a wait may have passed while a phone rings: then it has no deadline of its own.
+        let waits: Vec<_> = (self.callers.iter())
+            .filter_map(|(call, caller)| Some((caller.wait_ends?, Timer::WaitEnds(*call), caller.offer.is_some())))
+            .filter(|(at, timer, rings)| !*rings || self.deadlines.holds(*at, *timer))
+            .map(|(at, timer, _)| (at, timer))
+            .collect();
+        let all_set = due.iter().chain(&waits).all(|(at, timer)| self.deadlines.holds(*at, *timer));
+        if all_set && due.len() + waits.len() == self.deadlines.len() { Ok(()) } else { Err(Violation::Deadlines) }
+    }
+}

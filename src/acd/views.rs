@@ -1,0 +1,62 @@
+//! What boards, desks and reports may see. Reading changes nothing.
+
+use super::agent::{Agent, State};
+use super::{Acd, AgentView, CallbackView, QueueView};
+use crate::clock::Moment;
+use crate::ids::{CallId, RegionId};
+use std::collections::BTreeMap;
+
+impl Acd {
+    /// The queues of the configuration, by name.
+    pub fn queues(&self) -> impl Iterator<Item = QueueView> {
+        let mut longest: BTreeMap<_, Moment> = BTreeMap::new();
+        for caller in self.callers.values() {
+            let since = longest.entry(caller.queue).or_insert(caller.rank.entered);
+            *since = caller.rank.entered.min(*since);
+        }
+        self.queues.by_name().map(move |(no, queue)| QueueView {
+            queue: queue.id.clone(),
+            region: queue.rules.region,
+            waiting: queue.waiting.len() as u32,
+            offered: queue.offered,
+            longest_since: longest.get(&no).copied(),
+            target: queue.rules.target,
+            ready_agents: queue.groups.iter().map(|group| self.groups[*group].ready.len() as u32).sum(),
+        })
+    }
+
+    /// The agents of the configuration, and who still talks after being taken out of it; by name.
+    pub fn agents(&self) -> impl Iterator<Item = AgentView> {
+        let seen = |agent: &Agent| agent.listed || matches!(agent.state, State::Talking { .. });
+        self.agents.by_name().filter(move |(_, agent)| seen(agent)).map(|(_, agent)| AgentView {
+            agent: agent.id.clone(),
+            region: agent.region,
+            state: agent.state.name(),
+            reason: agent.state.reason().map(str::to_owned),
+            since: agent.since,
+            call: self.call_of(agent),
+            reachable: agent.reachable,
+            served: agent.served,
+            missed: agent.missed,
+        })
+    }
+
+    /// The oldest first; of every region if none is named.
+    pub fn open_callbacks(&self, region: Option<RegionId>) -> impl Iterator<Item = CallbackView> {
+        self.callbacks.views().filter(move |task| region.is_none_or(|region| region == task.region))
+    }
+
+    /// The place in the queue, 1 = next; a caller for whom a phone rings is at 1. `None` for who does not wait.
+    pub fn position_of(&self, call: CallId) -> Option<u32> {
+        let caller = self.callers.get(&call)?;
+        Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
+    }
+
+    fn call_of(&self, agent: &Agent) -> Option<CallId> {
+        match &agent.state {
+            State::Offered { offer, .. } => self.offers.get(offer).map(|offer| offer.call),
+            State::Talking { call, .. } => Some(*call),
+            State::Offline | State::Unreachable | State::Ready { .. } | State::WrapUp { .. } | State::OnBreak { .. } => None,
+        }
+    }
+}
