@@ -3,11 +3,27 @@
 //! A brain, one per call while the citizen is with the robot. [`Ivr::new`] takes the script with which the call began; a reload
 //! gives new calls a new script and leaves this one alone.
 
+pub mod check;
+mod robot;
+pub mod script;
+pub mod speak;
+
+pub use check::{Known, ScriptError, check_scripts};
+pub use script::Script;
+
 use crate::clock::Moment;
 use crate::facts::{Fact, Outcome, QueueLeft, RouteEnd};
 use crate::ids::*;
+use robot::Caller;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The robot of one call.
+pub struct Ivr {
+    script: Arc<Script>,
+    caller: Caller,
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
@@ -35,7 +51,7 @@ pub enum Event {
         position: u32,
         wait: Option<Duration>,
     },
-    /// The caller hung up, or an agent took over: the robot is done.
+    /// The caller hung up, or an agent or the route took over: the robot is done.
     Stopped,
 }
 
@@ -64,7 +80,7 @@ pub enum Command {
         priority: u8,
         urgent: bool,
     },
-    /// Dial this route out of the house and connect.
+    /// Dial this route out of the house and connect. A caller who waits in a queue leaves it.
     Transfer {
         route: RouteId,
     },
@@ -74,4 +90,64 @@ pub enum Command {
     },
     /// Write this down.
     Fact(Fact),
+}
+
+/// What a citizen's phone can press. Other events of RFC 4733 (A–D, flash) come from no citizen and are not heard.
+pub const fn is_phone_key(key: char) -> bool {
+    matches!(key, '0'..='9' | '*' | '#')
+}
+
+/// Why a robot could not be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("the written state of the robot cannot be read")]
+    Unreadable(#[from] postcard::Error),
+    #[error("the call began on version {wanted:08x} of the script, not on {given:08x}")]
+    OtherVersion { wanted: u32, given: u32 },
+}
+
+impl Ivr {
+    /// A robot for a call that begins with [`Event::Started`]. Its plays count up from `first_play`.
+    pub fn new(call: CallId, script: Arc<Script>, first_play: PlayId) -> Self {
+        Self { caller: Caller::new(call, &script, first_play), script }
+    }
+
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        self.caller.handle(&self.script, now, event);
+    }
+
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.caller.handle_timeout(&self.script, now);
+    }
+
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.caller.commands.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.caller.until
+    }
+
+    /// The node at which the caller is.
+    pub fn node(&self) -> &str {
+        &self.caller.node
+    }
+
+    /// The version with which the call began.
+    pub fn script(&self) -> &Arc<Script> {
+        &self.script
+    }
+
+    pub fn snapshot(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_stdvec(&self.caller)
+    }
+
+    /// `script` must be the version with which the call began.
+    pub fn restore(script: Arc<Script>, snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let caller: Caller = postcard::from_bytes(snapshot)?;
+        if caller.version != script.version {
+            return Err(RestoreError::OtherVersion { wanted: caller.version, given: script.version });
+        }
+        Ok(Self { script, caller })
+    }
 }

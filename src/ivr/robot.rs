@@ -1,0 +1,398 @@
+//! One caller with the robot: where they are in the script, what is being said, which keys they have pressed.
+//!
+//! The node decides what an event means, the step how far the node has come.
+
+use super::script::{HangUp, Menu, Node, Queue, Say, Script, Transfer};
+use super::{Command, Event, is_phone_key, speak};
+use crate::clock::Moment;
+use crate::facts::{Fact, Outcome};
+use crate::ids::*;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// All that must outlive a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Caller {
+    call: CallId,
+    pub(super) version: u32,
+    pub(super) node: String,
+    step: Step,
+    /// When the step ends by itself.
+    pub(super) until: Option<Moment>,
+    next_play: PlayId,
+    /// The prompts being said now.
+    playing: Option<PlayId>,
+    /// Something is heard: a prompt or music.
+    sounding: bool,
+    answered: bool,
+    recording: bool,
+    /// Keys pressed before a menu was there to hear them.
+    ahead: VecDeque<char>,
+    theme: Option<String>,
+    pub(super) commands: VecDeque<Command>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Step {
+    Before,
+    /// A notice or an announcement.
+    Saying,
+    Choosing {
+        pressed: String,
+        errors: u8,
+    },
+    AskingHours,
+    /// In the queue; `place` is the last announcement.
+    Waiting {
+        place: Vec<PromptId>,
+    },
+    Dialling,
+    Done,
+}
+
+/// A prompt whose end was never reported is over after this time: longer than any prompt, shorter than a citizen's patience.
+const LONGEST_PLAY: Duration = Duration::from_secs(120);
+/// A calendar that gives no answer in this time counts as open: nobody is turned away by a fault of ours.
+const LONGEST_ASK: Duration = Duration::from_secs(2);
+/// Between two keys of one extension.
+const NEXT_KEY: Duration = Duration::from_secs(3);
+/// After an announcement that offers keys, before hanging up.
+const LAST_KEY: Duration = Duration::from_secs(5);
+/// Keys kept for menus to come: the deepest tree has fewer levels, more is noise.
+const MAX_AHEAD: usize = 8;
+/// Nodes passed in one turn. A checked script has no circles, so it is never reached; if it were, this one call fails.
+const MAX_NODES_A_TURN: usize = 1000;
+
+impl Caller {
+    pub(super) fn new(call: CallId, script: &Script, first_play: PlayId) -> Self {
+        Self {
+            call,
+            version: script.version,
+            node: script.start.value.clone(),
+            step: Step::Before,
+            until: None,
+            next_play: first_play,
+            playing: None,
+            sounding: false,
+            answered: false,
+            recording: false,
+            ahead: VecDeque::new(),
+            theme: None,
+            commands: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn handle(&mut self, script: &Script, now: Moment, event: Event) {
+        match (&self.step, event) {
+            (Step::Before, Event::Started) => self.enter(script, now, &script.start.value),
+            (Step::Before | Step::Done, _) | (_, Event::Started) => {}
+            (_, Event::Digit(key)) => self.key(script, now, key),
+            (_, Event::PlayEnded(play)) => self.play_ended(script, now, play),
+            (_, Event::Hours { open }) => self.hours_told(script, now, open),
+            (_, Event::Overflowed { queue, why: _ }) => self.overflowed(script, now, &queue),
+            (_, Event::RouteFailed { route, end: _ }) => self.route_failed(script, now, &route),
+            (_, Event::Announce { position, wait }) => self.announce(now, speak::place(position, wait)),
+            (_, Event::Stopped) => self.done(),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, script: &Script, now: Moment) {
+        if self.until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.until = None;
+        if let Some(play) = self.playing {
+            return self.play_ended(script, now, play);
+        }
+        match (&self.step, self.at(script)) {
+            (Step::Choosing { pressed, .. }, Some(Node::Menu(menu))) => {
+                let sorry = if pressed.is_empty() { &menu.say_silence } else { &menu.say_wrong };
+                self.erred(script, now, menu, sorry);
+            }
+            (Step::AskingHours, _) => self.hours_told(script, now, true),
+            (Step::Saying, Some(Node::HangUp(end))) => self.hang_up(end.outcome),
+            (Step::Before | Step::Saying | Step::Choosing { .. } | Step::Waiting { .. } | Step::Dialling | Step::Done, _) => {}
+        }
+    }
+
+    fn at<'s>(&self, script: &'s Script) -> Option<&'s Node> {
+        script.nodes.get(&self.node).map(|node| &node.value)
+    }
+}
+
+/// The way through the tree.
+impl Caller {
+    fn enter(&mut self, script: &Script, now: Moment, first: &str) {
+        let mut next = first;
+        for _ in 0..MAX_NODES_A_TURN {
+            self.node = next.to_owned();
+            self.until = None;
+            self.playing = None;
+            self.fact(Fact::RobotAtNode {
+                call: self.call,
+                script: script.id.clone(),
+                version: script.version,
+                node: self.node.clone(),
+            });
+            match self.at(script) {
+                Some(Node::Goto(goto)) => next = &goto.node.value,
+                Some(Node::Notice(notice)) => return self.say(script, now, &notice.say),
+                Some(Node::Say(saying)) => return self.say(script, now, &saying.say),
+                Some(Node::Menu(menu)) => return self.offer(script, now, menu),
+                Some(Node::Hours(hours)) => {
+                    self.step = Step::AskingHours;
+                    self.until = Some(now + LONGEST_ASK);
+                    return self.commands.push_back(Command::AskHours { calendar: hours.calendar.value.clone() });
+                }
+                Some(Node::Queue(queue)) => return self.queue(now, queue),
+                Some(Node::Transfer(transfer)) => return self.transfer(now, transfer),
+                Some(Node::HangUp(end)) => return self.say_goodbye(script, now, end),
+                None => break,
+            }
+        }
+        self.hang_up(Outcome::Failed);
+    }
+
+    fn say(&mut self, script: &Script, now: Moment, say: &Say) {
+        self.step = Step::Saying;
+        self.connect(script.early);
+        self.play(now, prompts(say));
+    }
+
+    /// A menu is said only to those who have not dialled ahead.
+    fn offer(&mut self, script: &Script, now: Moment, menu: &Menu) {
+        self.step = Step::Choosing { pressed: String::new(), errors: 0 };
+        self.connect(script.early);
+        match self.ahead.pop_front() {
+            Some(key) => self.press(script, now, menu, key),
+            None => self.play(now, prompts(&menu.say)),
+        }
+    }
+
+    fn queue(&mut self, now: Moment, queue: &Queue) {
+        self.step = Step::Waiting { place: Vec::new() };
+        self.ahead.clear();
+        self.connect(false);
+        if queue.theme.is_some() && queue.theme != self.theme {
+            self.theme.clone_from(&queue.theme);
+            self.commands.extend(queue.theme.clone().map(|theme| Command::Fact(Fact::ThemeChosen { call: self.call, theme })));
+        }
+        if queue.record && !self.recording {
+            self.recording = true;
+            self.commands.push_back(Command::Record);
+        }
+        // The search for an agent begins before the first word: who is free need not wait for the robot.
+        self.commands.push_back(Command::Enqueue {
+            queue: queue.queue.value.clone(),
+            priority: queue.priority,
+            urgent: queue.urgent,
+        });
+        self.say_then_music(now, &queue.say, &queue.music.value);
+    }
+
+    fn transfer(&mut self, now: Moment, transfer: &Transfer) {
+        self.step = Step::Dialling;
+        self.ahead.clear();
+        self.connect(false);
+        self.commands.push_back(Command::Transfer { route: transfer.route.value.clone() });
+        self.say_then_music(now, &transfer.say, &transfer.music.value);
+    }
+
+    fn say_goodbye(&mut self, script: &Script, now: Moment, end: &HangUp) {
+        let dialled = std::mem::take(&mut self.ahead);
+        if let Some(target) = dialled.iter().find_map(|key| end.keys.get(&key.to_string())) {
+            return self.enter(script, now, &target.value);
+        }
+        if end.say.is_empty() { self.hang_up(end.outcome) } else { self.say(script, now, &end.say) }
+    }
+}
+
+/// What the caller presses.
+impl Caller {
+    fn key(&mut self, script: &Script, now: Moment, key: char) {
+        if !is_phone_key(key) {
+            return;
+        }
+        match self.at(script) {
+            Some(Node::Notice(notice)) => self.key_ahead(script, now, key, notice.interruptible.then_some(&notice.next.value)),
+            Some(Node::Say(saying)) => self.key_ahead(script, now, key, saying.interruptible.then_some(&saying.next.value)),
+            Some(Node::Hours(_)) => self.key_ahead(script, now, key, None),
+            Some(Node::Menu(menu)) => self.press(script, now, menu, key),
+            Some(Node::Queue(queue)) => self.key_in_queue(script, now, queue, key),
+            Some(Node::HangUp(end)) => {
+                if let Some(target) = end.keys.get(&key.to_string()) {
+                    self.silence();
+                    self.enter(script, now, &target.value);
+                }
+            }
+            // Whoever is being connected has nothing to choose.
+            Some(Node::Transfer(_) | Node::Goto(_)) | None => {}
+        }
+    }
+
+    fn key_ahead(&mut self, script: &Script, now: Moment, key: char, skip_to: Option<&String>) {
+        if self.ahead.len() < MAX_AHEAD {
+            self.ahead.push_back(key);
+        }
+        if let Some(next) = skip_to {
+            self.silence();
+            self.enter(script, now, next);
+        }
+    }
+
+    /// One key in a menu acts in this very turn; one that begins an extension waits for the next.
+    fn press(&mut self, script: &Script, now: Moment, menu: &Menu, key: char) {
+        let Step::Choosing { pressed, .. } = &mut self.step else { return };
+        pressed.push(key);
+        if let Some(target) = menu.keys.get(pressed.as_str()) {
+            self.silence();
+            return self.enter(script, now, &target.value);
+        }
+        if !menu.keys.keys().any(|extension| extension.starts_with(pressed.as_str())) {
+            return self.erred(script, now, menu, &menu.say_wrong);
+        }
+        self.silence();
+        self.until = Some(now + NEXT_KEY);
+        if let Some(next) = self.ahead.pop_front() {
+            self.press(script, now, menu, next);
+        }
+    }
+
+    fn erred(&mut self, script: &Script, now: Moment, menu: &Menu, sorry: &Say) {
+        // What was dialled ahead was meant for another way than the one taken.
+        self.ahead.clear();
+        let Step::Choosing { pressed, errors } = &mut self.step else { return };
+        pressed.clear();
+        *errors = errors.saturating_add(1);
+        if *errors >= menu.tries {
+            self.silence();
+            self.enter(script, now, &menu.operator.value);
+        } else {
+            self.play(now, [prompts(sorry), prompts(&menu.say)].concat());
+        }
+    }
+
+    fn key_in_queue(&mut self, script: &Script, now: Moment, queue: &Queue, key: char) {
+        if let Some(target) = queue.keys.get(&key.to_string()) {
+            self.silence();
+            return self.enter(script, now, &target.value);
+        }
+        let asked_again = queue.repeat.as_ref().is_some_and(|repeat| repeat.value.starts_with(key));
+        if let (true, Step::Waiting { place }) = (asked_again, &self.step) {
+            self.announce(now, place.clone());
+        }
+    }
+}
+
+/// What the house says.
+impl Caller {
+    /// The end of a prompt that was cut short by a key concerns nobody.
+    fn play_ended(&mut self, script: &Script, now: Moment, ended: PlayId) {
+        if self.playing != Some(ended) {
+            return;
+        }
+        self.playing = None;
+        self.sounding = false;
+        self.until = None;
+        match self.at(script) {
+            Some(Node::Notice(notice)) => self.enter(script, now, &notice.next.value),
+            Some(Node::Say(saying)) => self.enter(script, now, &saying.next.value),
+            Some(Node::Menu(menu)) => self.until = Some(now + Duration::from_secs(menu.timeout_s.into())),
+            Some(Node::Queue(queue)) => self.music(&queue.music.value),
+            Some(Node::Transfer(transfer)) => self.music(&transfer.music.value),
+            Some(Node::HangUp(end)) if end.keys.is_empty() => self.hang_up(end.outcome),
+            Some(Node::HangUp(_)) => self.until = Some(now + LAST_KEY),
+            Some(Node::Hours(_) | Node::Goto(_)) | None => {}
+        }
+    }
+
+    fn hours_told(&mut self, script: &Script, now: Moment, open: bool) {
+        if let Some(Node::Hours(hours)) = self.at(script) {
+            self.enter(script, now, if open { &hours.open.value } else { &hours.closed.value });
+        }
+    }
+
+    /// A late word of a queue that the caller has left changes nothing.
+    fn overflowed(&mut self, script: &Script, now: Moment, from: &QueueId) {
+        if let Some(Node::Queue(queue)) = self.at(script)
+            && queue.queue.value == *from
+        {
+            self.silence();
+            self.enter(script, now, &queue.overflow.value);
+        }
+    }
+
+    fn route_failed(&mut self, script: &Script, now: Moment, failed: &RouteId) {
+        if let Some(Node::Transfer(transfer)) = self.at(script)
+            && transfer.route.value == *failed
+        {
+            self.silence();
+            self.enter(script, now, &transfer.failed.value);
+        }
+    }
+
+    /// The place is told between two pieces of music, never into a sentence: then only the key tells it.
+    fn announce(&mut self, now: Moment, told: Vec<PromptId>) {
+        let Step::Waiting { place } = &mut self.step else { return };
+        place.clone_from(&told);
+        if self.playing.is_none() && !told.is_empty() {
+            self.play(now, told);
+        }
+    }
+}
+
+/// What the caller hears, and when the call counts as answered.
+impl Caller {
+    /// Before the first sound the call is answered, or in an early announcement opened without an answer; once.
+    fn connect(&mut self, early: bool) {
+        if !self.answered {
+            self.answered = true;
+            self.commands.push_back(if early { Command::EarlyMedia } else { Command::Answer });
+        }
+    }
+
+    fn say_then_music(&mut self, now: Moment, say: &Say, music: &PromptId) {
+        if say.is_empty() { self.music(music) } else { self.play(now, prompts(say)) }
+    }
+
+    fn play(&mut self, now: Moment, prompts: Vec<PromptId>) {
+        let play = self.next_play;
+        self.next_play = PlayId(play.0.wrapping_add(1));
+        self.playing = Some(play);
+        self.sounding = true;
+        self.until = Some(now + LONGEST_PLAY);
+        self.commands.push_back(Command::Play { play, prompts });
+    }
+
+    fn music(&mut self, music: &PromptId) {
+        self.sounding = true;
+        self.commands.push_back(Command::Music(music.clone()));
+    }
+
+    fn silence(&mut self) {
+        self.playing = None;
+        if std::mem::take(&mut self.sounding) {
+            self.commands.push_back(Command::StopPlay);
+        }
+    }
+
+    fn hang_up(&mut self, outcome: Outcome) {
+        self.commands.push_back(Command::HangUp { outcome });
+        self.done();
+    }
+
+    fn done(&mut self) {
+        self.step = Step::Done;
+        self.playing = None;
+        self.until = None;
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.commands.push_back(Command::Fact(fact));
+    }
+}
+
+fn prompts(say: &Say) -> Vec<PromptId> {
+    say.iter().map(|prompt| prompt.value.clone()).collect()
+}
