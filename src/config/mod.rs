@@ -1,1 +1,472 @@
-//! Text to `Config`, or a sentence that names file, line and remedy.
+//! Text to `Config`, or sentences that name file, line and remedy: all that is wrong at once, not only the first.
+//!
+//! `config/example.toml` explains every key. The rooms have settings types of their own; the conductor fills those from here.
+
+mod calendar;
+mod check;
+mod read;
+mod secret;
+
+pub use calendar::{Calendar, Hours, Week};
+pub use read::{ConfigError, ConfigErrors};
+pub use secret::Secret;
+
+use crate::ids::*;
+use crate::pii::Phone;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One installation as its file describes it: every name in it is known, every secret is read.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Journal, tables, recordings and generated secrets live here. `DOZVON_DATA` wins over the file.
+    pub data: PathBuf,
+    /// Folder of the robot's scripts.
+    pub scripts: PathBuf,
+    /// At least one; region 0 in Moscow's zone if the file names none.
+    pub regions: Vec<Region>,
+    pub networks: Vec<Network>,
+    pub trunks: Vec<Trunk>,
+    pub numbers: Vec<Number>,
+    pub queues: Vec<Queue>,
+    /// `[[agent]]` one by one and each of every `[[agents]]` group.
+    pub agents: Vec<Agent>,
+    pub routes: Vec<Route>,
+    pub calendars: Vec<Calendar>,
+    pub callbacks: Callbacks,
+    pub http: Http,
+    pub booking: Booking,
+    pub webhooks: Vec<Webhook>,
+    pub media: Media,
+    pub recording: Recording,
+    pub limits: Limits,
+    pub codes: Codes,
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigErrors::unreadable(&name, &cause))?;
+        Self::parse(&name, &text)
+    }
+
+    /// `name` stands before each error. Secrets and `DOZVON_DATA` come from the process environment.
+    pub fn parse(name: &str, text: &str) -> Result<Config, ConfigErrors> {
+        Self::parse_with(name, text, &|key| std::env::var(key).ok())
+    }
+
+    /// As [`Config::parse`], with the environment as an argument.
+    pub fn parse_with(name: &str, text: &str, env: Environment) -> Result<Config, ConfigErrors> {
+        let mut file = read::File::new(name, text);
+        let config = check::config(&mut file, env);
+        file.finish(config)
+    }
+
+    pub fn region(&self, region: RegionId) -> Option<&Region> {
+        self.regions.iter().find(|r| r.code == region)
+    }
+
+    pub fn queue(&self, queue: &QueueId) -> Option<&Queue> {
+        self.queues.iter().find(|q| q.name == *queue)
+    }
+
+    pub fn route(&self, route: &RouteId) -> Option<&Route> {
+        self.routes.iter().find(|r| r.name == *route)
+    }
+
+    pub fn calendar(&self, name: &str) -> Option<&Calendar> {
+        self.calendars.iter().find(|c| c.name == name)
+    }
+
+    /// Whose number was dialled, in whatever form the trunk writes it: `+78001234567` is also `88001234567` and `8001234567`.
+    pub fn number(&self, dialled: &str) -> Option<&Number> {
+        let dialled = one_form(dialled);
+        self.numbers.iter().find(|number| number.dialled.iter().any(|own| one_form(own) == dialled))
+    }
+
+    /// Every form in which one of our numbers may stand in an INVITE.
+    pub fn dialled_forms(&self) -> BTreeSet<String> {
+        let mut forms = BTreeSet::new();
+        for dialled in self.numbers.iter().flat_map(|number| &number.dialled) {
+            let form = one_form(dialled);
+            if let Some(ten) = form.strip_prefix("+7").filter(|ten| ten.len() == 10) {
+                forms.extend([format!("7{ten}"), format!("8{ten}"), ten.to_owned()]);
+            }
+            forms.insert(form);
+        }
+        forms
+    }
+
+    /// Where recordings are kept.
+    pub fn recordings(&self) -> PathBuf {
+        self.recording.dir.clone().unwrap_or_else(|| self.data.join("recordings"))
+    }
+
+    /// The token the API wants, `None` if it stands open. Without a token in the configuration one is made at the first start and
+    /// kept beside the journal, readable for the owner only.
+    pub fn http_token(&self) -> std::io::Result<Option<Secret>> {
+        match (&self.http.token, self.http.open) {
+            (_, true) => Ok(None),
+            (Some(token), false) => Ok(Some(token.clone())),
+            (None, false) => secret::read_or_make(&self.data.join(Http::TOKEN_FILE)).map(Some),
+        }
+    }
+}
+
+/// Looks a variable of the environment up.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// One number in one form, however it was written; short numbers stay as they are.
+fn one_form(dialled: &str) -> String {
+    Phone::parse(dialled, None).map_or_else(|| dialled.to_owned(), |phone| phone.expose().to_owned())
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// Number in the list of federal subjects.
+    pub code: RegionId,
+    pub title: String,
+    /// IANA name, such as `Asia/Barnaul`.
+    pub zone: String,
+    /// Whether a call out of hours owes a callback.
+    #[serde(default)]
+    pub callback_when_closed: bool,
+}
+
+impl Region {
+    /// UTC should the zone have left the zone database since the configuration was read.
+    pub fn time_zone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::get(&self.zone).unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+}
+
+/// One address on which we speak SIP and media.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub name: String,
+    pub bind: SocketAddr,
+    /// Shown in Via, Contact and SDP; the bound address if left out.
+    pub advertise: Option<IpAddr>,
+    /// Where media is bound; the address of `bind` if left out.
+    pub media: Option<IpAddr>,
+    #[serde(default)]
+    pub ports: Ports,
+}
+
+impl Network {
+    pub fn advertised(&self) -> IpAddr {
+        self.advertise.unwrap_or(self.bind.ip())
+    }
+    pub fn media_ip(&self) -> IpAddr {
+        self.media.unwrap_or(self.bind.ip())
+    }
+}
+
+/// RTP ports, both ends included: even for RTP, the odd one above for RTCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Default for Ports {
+    /// Under Linux' ephemeral range (32768 on), so that no socket of somebody else takes one of them by chance.
+    fn default() -> Self {
+        Self { first: 10_000, last: 29_999 }
+    }
+}
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(source)?;
+        let ends = text.split_once('-').and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));
+        let wrong = || serde::de::Error::custom(format!("`{text}` is no port range; write it as \"10000-29999\", first even"));
+        let (first, last): (u16, u16) = ends.ok_or_else(wrong)?;
+        if first % 2 == 0 && first >= 1024 && first < last { Ok(Self { first, last }) } else { Err(wrong()) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    pub name: TrunkId,
+    pub network: String,
+    pub region: Option<RegionId>,
+    /// INVITEs from these addresses are this trunk's, without authentication.
+    #[serde(default)]
+    pub peers: Vec<IpAddr>,
+    /// Where our calls go out.
+    pub contact: Option<SocketAddr>,
+    /// OPTIONS to `contact` this often; zero: never.
+    #[serde(rename = "watch_s", with = "seconds", default = "secs::<30>")]
+    pub watch: Duration,
+    #[serde(default)]
+    pub dialled: Dialled,
+    /// Completes local callers (`3852`).
+    pub area: Option<String>,
+    pub our_number: Option<String>,
+    /// Outgoing calls show the citizen's number instead of ours.
+    #[serde(default)]
+    pub show_caller: bool,
+    /// Contracted channels; 0 = no limit.
+    #[serde(default)]
+    pub channels: u32,
+}
+
+/// Where the number dialled stands in an INVITE of this trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialled {
+    #[default]
+    RequestUri,
+    To,
+    Diversion,
+    PCalledPartyId,
+}
+
+/// One service and the numbers under which it is dialled.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Number {
+    pub dialled: Vec<String>,
+    pub script: ScriptId,
+    #[serde(default)]
+    pub region: RegionId,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    pub name: QueueId,
+    /// Name for people; the key if left out.
+    #[serde(default)]
+    pub title: String,
+    #[serde(default)]
+    pub region: RegionId,
+    /// Skill → least level (1–100). `skill = "x"` in the file is `requires = { x = 1 }`.
+    #[serde(default)]
+    pub requires: BTreeMap<Skill, u8>,
+    #[serde(default)]
+    skill: Option<Skill>,
+    #[serde(rename = "target_s", with = "seconds", default = "secs::<30>")]
+    pub target: Duration,
+    #[serde(default)]
+    pub priority: u8,
+    #[serde(default = "number::<200>")]
+    pub max_waiting: u32,
+    /// Zero: no limit.
+    #[serde(rename = "max_wait_s", with = "seconds", default)]
+    pub max_wait: Duration,
+    #[serde(rename = "ring_s", with = "seconds", default = "secs::<15>")]
+    pub ring: Duration,
+    #[serde(rename = "wrap_up_s", with = "seconds", default = "secs::<20>")]
+    pub wrap_up: Duration,
+    /// Zero: the place is never told.
+    #[serde(rename = "announce_after_s", with = "seconds", default = "secs::<20>")]
+    pub announce_after: Duration,
+    #[serde(rename = "announce_every_s", with = "seconds", default = "secs::<45>")]
+    pub announce_every: Duration,
+    /// Talks of this queue may be recorded.
+    #[serde(default = "yes")]
+    pub record: bool,
+    /// Ask the agent's phone to answer by itself.
+    #[serde(default)]
+    pub auto_answer: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    pub user: AgentId,
+    /// Name for people; the user name if the file gives none.
+    pub title: String,
+    pub region: RegionId,
+    pub network: String,
+    /// Skill → level (1–100).
+    pub skills: BTreeMap<Skill, u8>,
+    pub phone: AgentPhone,
+    pub auto_answer: bool,
+    /// Missed offers in a row that end in a break; 0 = never.
+    pub misses_to_break: u8,
+}
+
+/// How the agent's phone is found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentPhone {
+    /// The phone registers with this password.
+    Registers { password: Secret, sha256: bool },
+    /// The phone always stands here. `always_ready`: and its agent needs no sign-in.
+    Stands { contact: SocketAddr, always_ready: bool },
+    /// No phone yet; the account only stands in the list.
+    None,
+}
+
+/// A way out of the house: 103, another organisation.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub name: RouteId,
+    #[serde(default)]
+    pub title: String,
+    /// Tried one after the other.
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub trunk: TrunkId,
+    pub number: String,
+    #[serde(rename = "ring_s", with = "seconds", default = "secs::<30>")]
+    pub ring: Duration,
+}
+
+/// From which wait on an abandon owes a callback.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callbacks {
+    #[serde(rename = "menu_after_s", with = "seconds", default = "secs::<10>")]
+    pub menu_after: Duration,
+    #[serde(rename = "queue_after_s", with = "seconds", default = "secs::<3>")]
+    pub queue_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    #[serde(default = "Http::default_bind")]
+    pub bind: SocketAddr,
+    /// No token wanted; only on loopback.
+    #[serde(default)]
+    pub open: bool,
+    token_env: Option<String>,
+    token_file: Option<PathBuf>,
+    /// Read from `token_env` or `token_file`.
+    #[serde(skip)]
+    pub token: Option<Secret>,
+    /// Reverse proxies whose `X-Forwarded-For` counts in the audit.
+    #[serde(default)]
+    pub trusted: Vec<IpAddr>,
+}
+
+impl Http {
+    /// Within the data folder.
+    pub const TOKEN_FILE: &str = "http-token";
+
+    fn default_bind() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 8122))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Booking {
+    #[serde(default)]
+    pub kind: BookingKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BookingKind {
+    /// The embedded core.
+    Reference,
+    #[default]
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub url: String,
+    secret_env: Option<String>,
+    /// Key of the HMAC over the body.
+    #[serde(skip)]
+    pub secret: Option<Secret>,
+    /// Event names, `interaction.*` for a kind; empty: all.
+    #[serde(default)]
+    pub events: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// 0: one per core.
+    #[serde(default)]
+    pub threads: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    #[serde(default)]
+    pub enabled: bool,
+    dir: Option<PathBuf>,
+}
+
+/// Bounds of the SIP side; see `sip::Limits` for what happens beyond each.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    #[serde(default = "size::<20_000>")]
+    pub transactions: usize,
+    #[serde(default = "size::<10_000>")]
+    pub reserved_for_trunks: usize,
+    #[serde(default = "size::<200>")]
+    pub per_source: usize,
+    #[serde(default = "size::<6_000>")]
+    pub legs: usize,
+    #[serde(default = "size::<4>")]
+    pub contacts: usize,
+}
+
+/// What an agent may dial from the phone.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Codes {
+    #[serde(default = "code::<'1'>")]
+    pub ready: String,
+    #[serde(rename = "break", default = "code::<'2'>")]
+    pub on_break: String,
+    #[serde(default = "code::<'3'>")]
+    pub offline: String,
+    #[serde(default = "code::<'4'>")]
+    pub finish_wrap_up: String,
+}
+
+impl Codes {
+    pub fn all(&self) -> [&str; 4] {
+        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up]
+    }
+}
+
+/// `_s` keys: whole seconds.
+mod seconds {
+    use super::*;
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+        u32::deserialize(source).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
+fn secs<const N: u64>() -> Duration {
+    Duration::from_secs(N)
+}
+fn number<const N: u32>() -> u32 {
+    N
+}
+fn size<const N: usize>() -> usize {
+    N
+}
+fn code<const KEY: char>() -> String {
+    format!("*{KEY}")
+}
+fn misses() -> u8 {
+    3
+}
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,212 @@
+//! When a service is open: hours by weekday, holidays, round the clock, over midnight; in the zone of a region.
+
+use crate::clock::Moment;
+use crate::ids::RegionId;
+use jiff::Timestamp;
+use jiff::civil::{Date, Weekday};
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// Minutes since midnight of a whole day.
+const DAY: u16 = 24 * 60;
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calendar {
+    /// As the scripts ask for it.
+    pub name: String,
+    /// Its zone counts, unless the call's region is to decide.
+    pub region: Option<RegionId>,
+    pub open: Week,
+    /// Days without service, also if the weekday has hours.
+    #[serde(default, deserialize_with = "dates")]
+    pub holidays: BTreeSet<Date>,
+}
+
+/// Hours by weekday; a weekday left out is closed.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Week {
+    pub mon: Hours,
+    pub tue: Hours,
+    pub wed: Hours,
+    pub thu: Hours,
+    pub fri: Hours,
+    pub sat: Hours,
+    pub sun: Hours,
+}
+
+/// Spans of one day in minutes since its midnight. A span over midnight (`22:00-06:00`) ends beyond 24:00, on the next day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hours(Vec<Range<u16>>);
+
+impl Calendar {
+    /// Whether the service is open. The end does not count: `08:00-20:00` is closed at 20:00:00.
+    pub fn is_open(&self, now: Moment, zone: &TimeZone) -> bool {
+        let now = i64::try_from(now.0).ok().and_then(|us| Timestamp::from_microsecond(us).ok()).unwrap_or(Timestamp::MAX);
+        let now = now.to_zoned_datetime(zone.clone());
+        // The hand of the clock on the wall decides, also on a day of 23 or 25 hours.
+        let minute = u16::try_from(i32::from(now.hour()) * 60 + i32::from(now.minute())).unwrap_or(0);
+        let today = now.date();
+        let yesterday = today.yesterday().ok();
+        self.opens(today, minute) || yesterday.is_some_and(|yesterday| self.opens(yesterday, minute + DAY))
+    }
+
+    /// Whether the hours that begin on this day hold this minute.
+    fn opens(&self, day: Date, minute: u16) -> bool {
+        !self.holidays.contains(&day) && self.open.day(day.weekday()).0.iter().any(|span| span.contains(&minute))
+    }
+}
+
+impl Week {
+    fn day(&self, weekday: Weekday) -> &Hours {
+        match weekday {
+            Weekday::Monday => &self.mon,
+            Weekday::Tuesday => &self.tue,
+            Weekday::Wednesday => &self.wed,
+            Weekday::Thursday => &self.thu,
+            Weekday::Friday => &self.fri,
+            Weekday::Saturday => &self.sat,
+            Weekday::Sunday => &self.sun,
+        }
+    }
+}
+
+impl Hours {
+    /// `08:00-20:00`, several with commas, `24h`, or `closed`.
+    fn read(text: &str) -> Option<Self> {
+        match text.trim() {
+            "24h" => Some(Self(vec![0..DAY])),
+            "closed" => Some(Self::default()),
+            spans => spans.split(',').map(Self::span).collect::<Option<_>>().map(Self),
+        }
+    }
+
+    fn span(text: &str) -> Option<Range<u16>> {
+        let (from, to) = text.trim().split_once('-')?;
+        let (from, to) = (minute_of_day(from)?, minute_of_day(to)?);
+        // A span that ends before it begins goes on over midnight.
+        (from != to && from < DAY).then(|| from..if to > from { to } else { to + DAY })
+    }
+}
+
+fn minute_of_day(text: &str) -> Option<u16> {
+    let (hour, minute) = text.trim().split_once(':')?;
+    let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+    (minute < 60 && (hour < 24 || (hour == 24 && minute == 0))).then(|| hour * 60 + minute)
+}
+
+impl<'de> Deserialize<'de> for Hours {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(source)?;
+        Self::read(&text).ok_or_else(|| {
+            let message =
+                "are no hours; write \"08:00-20:00\", \"09:00-13:00, 14:00-18:00\", \"22:00-06:00\", \"24h\" or \"closed\"";
+            serde::de::Error::custom(format!("`{text}` {message}"))
+        })
+    }
+}
+
+fn dates<'de, D: serde::Deserializer<'de>>(source: D) -> Result<BTreeSet<Date>, D::Error> {
+    let read = |text: &String| {
+        let wrong = |_| serde::de::Error::custom(format!("`{text}` is no date; write it as \"2027-01-01\", in quotes"));
+        text.parse().map_err(wrong)
+    };
+    Vec::<String>::deserialize(source)?.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_working_day_opens_at_the_minute_and_is_closed_at_its_end() {
+        let calendar = calendar(r#"open = { mon = "08:00-20:00" }"#);
+        for (time, open) in [("07:59:59", false), ("08:00:00", true), ("19:59:59", true), ("20:00:00", false)] {
+            assert_eq!(calendar.is_open(barnaul(&format!("2026-11-23T{time}")), &zone()), open, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_weekday_without_hours_is_closed() {
+        assert!(!calendar(r#"open = { mon = "24h" }"#).is_open(barnaul("2026-11-24T12:00:00"), &zone()));
+    }
+
+    #[test]
+    fn the_zone_decides_which_day_it_is() {
+        let calendar = calendar(r#"open = { mon = "08:00-20:00" }"#);
+        // Monday 08:30 in Barnaul is Monday 04:30 in Moscow.
+        let moment = barnaul("2026-11-23T08:30:00");
+        assert!(calendar.is_open(moment, &zone()));
+        assert!(!calendar.is_open(moment, &TimeZone::get("Europe/Moscow").unwrap()));
+    }
+
+    #[test]
+    fn a_night_shift_goes_on_over_midnight_into_a_day_without_hours() {
+        let calendar = calendar(r#"open = { sun = "22:00-06:00" }"#);
+        for (time, open) in [
+            ("2026-11-22T21:59:59", false),
+            ("2026-11-22T22:00:00", true),
+            ("2026-11-23T00:00:00", true),
+            ("2026-11-23T05:59:59", true),
+            ("2026-11-23T06:00:00", false),
+            ("2026-11-22T05:00:00", false),
+        ] {
+            assert_eq!(calendar.is_open(barnaul(time), &zone()), open, "{time}");
+        }
+    }
+
+    #[test]
+    fn round_the_clock_has_no_gap_at_midnight() {
+        let calendar = calendar(r#"open = { sun = "24h", mon = "24h" }"#);
+        for time in ["2026-11-22T00:00:00", "2026-11-22T23:59:59", "2026-11-23T00:00:00"] {
+            assert!(calendar.is_open(barnaul(time), &zone()), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_holiday_is_closed_but_the_shift_of_the_evening_before_ends_in_it() {
+        let calendar = calendar(r#"open = { thu = "22:00-02:00", fri = "08:00-20:00, 22:00-02:00" }, holidays = ["2027-01-01"]"#);
+        for (time, open) in [
+            ("2026-12-31T23:00:00", true),
+            ("2027-01-01T01:59:00", true),
+            ("2027-01-01T10:00:00", false),
+            ("2027-01-02T01:00:00", false),
+            ("2027-01-08T10:00:00", true),
+        ] {
+            assert_eq!(calendar.is_open(barnaul(time), &zone()), open, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_lunch_break_is_closed() {
+        let calendar = calendar(r#"open = { mon = "09:00-13:00, 14:00-18:00" }"#);
+        assert!(!calendar.is_open(barnaul("2026-11-23T13:30:00"), &zone()));
+        assert!(calendar.is_open(barnaul("2026-11-23T14:00:00"), &zone()));
+    }
+
+    #[test]
+    fn what_are_no_hours_is_refused() {
+        for text in ["8-20", "25:00-26:00", "08:00-08:00", "24:00-25:00", "08:60-09:00", "", "always"] {
+            assert_eq!(Hours::read(text), None, "{text}");
+        }
+    }
+
+    fn calendar(rest: &str) -> Calendar {
+        toml::from_str::<std::collections::BTreeMap<String, Calendar>>(&format!("c = {{ name = \"c\", {rest} }}"))
+            .unwrap()
+            .remove("c")
+            .unwrap()
+    }
+
+    fn zone() -> TimeZone {
+        TimeZone::get("Asia/Barnaul").unwrap()
+    }
+
+    fn barnaul(time: &str) -> Moment {
+        let time: jiff::civil::DateTime = time.parse().unwrap();
+        Moment(time.to_zoned_datetime(zone()).unwrap().timestamp().as_microsecond().try_into().unwrap())
+    }
+}

@@ -1,0 +1,510 @@
+//! What one section alone cannot know: that names meet, nothing is said twice, secrets are there, and nothing stands open by accident.
+
+use super::read::{File, Placed};
+use super::*;
+use std::net::IpAddr;
+
+/// Agents of one `[[agents]]` group; a line that needs more has several groups.
+const MAX_GROUP: u32 = 10_000;
+
+/// Reads every section and checks it. `None` only together with a complaint.
+pub fn config(file: &mut File, env: Environment) -> Option<Config> {
+    let data = file.text("data").unwrap_or_else(|| "data".to_owned());
+    let data = env("DOZVON_DATA").filter(|folder| !folder.is_empty()).unwrap_or(data);
+    let scripts = file.text("scripts").unwrap_or_else(|| "ivr-scripts".to_owned());
+
+    let regions = regions(file);
+    let networks = networks(file);
+    let trunks = trunks(file, &regions, &networks);
+    let queues = queues(file, &regions);
+    let agents = agents(file, &regions, &networks, &queues, env);
+    let numbers = numbers(file, &regions);
+    let routes = routes(file, &trunks);
+    let calendars = calendars(file, &regions);
+    let callbacks = file.table("callbacks");
+    let http = http(file, env);
+    let booking = file.table("booking");
+    let webhooks = webhooks(file, env);
+    let media = file.table("media");
+    let recording = file.table("recording");
+    let limits = limits(file);
+    let codes = codes(file);
+
+    Some(Config {
+        data: data.into(),
+        scripts: scripts.into(),
+        regions,
+        networks,
+        trunks,
+        numbers,
+        queues,
+        agents,
+        routes,
+        calendars,
+        callbacks: callbacks?.value,
+        http: http?,
+        booking: booking?.value,
+        webhooks,
+        media: media?.value,
+        recording: recording?.value,
+        limits: limits?,
+        codes: codes?,
+    })
+}
+
+fn regions(file: &mut File) -> Vec<Region> {
+    let regions = file.list::<Region>("region");
+    for (n, region) in regions.iter().enumerate() {
+        let code = region.value.code;
+        if regions.iter().take(n).any(|earlier| earlier.value.code == code) {
+            file.complain(region.place("code"), format!("region {code} is defined twice; delete one"));
+        }
+        if jiff::tz::TimeZone::get(&region.value.zone).is_err() {
+            let message = format!("`{}` is no time zone; write its IANA name, such as \"Asia/Barnaul\"", region.value.zone);
+            file.complain(region.place("zone"), message);
+        }
+    }
+    let mut regions = values(regions);
+    if regions.is_empty() {
+        let only =
+            Region { code: RegionId(0), title: "Линия".into(), zone: "Europe/Moscow".into(), callback_when_closed: false };
+        regions.push(only);
+    }
+    regions
+}
+
+/// The only region needs no key; with several, each section names its own.
+fn region_of<T>(file: &mut File, regions: &[Region], section: &Placed<T>, head: &str, given: RegionId) -> RegionId {
+    match (section.gives("region"), regions) {
+        (false, [only]) => return only.code,
+        (false, _) => {
+            file.complain(section.place("region"), format!("{head} lacks the key `region`; regions are: {}", codes_of(regions)))
+        }
+        (true, _) if regions.iter().any(|region| region.code == given) => {}
+        (true, _) => {
+            file.complain(section.place("region"), format!("region {given} is not defined; regions are: {}", codes_of(regions)))
+        }
+    }
+    given
+}
+
+fn codes_of(regions: &[Region]) -> String {
+    list(regions.iter().map(|region| region.code.0))
+}
+
+fn networks(file: &mut File) -> Vec<Network> {
+    let networks = file.list::<Network>("network");
+    if networks.is_empty() {
+        file.complain(0, "there is no [[network]]; add one with `name` and `bind` (such as \"10.0.0.5:5060\")");
+    }
+    unique(file, "network", &networks, "name", |network| network.name.clone());
+    for (n, network) in networks.iter().enumerate() {
+        let (place, it) = (network.place("bind"), &network.value);
+        if it.bind.port() == 0 {
+            file.complain(place, "port 0 is no place to be called at; write 5060");
+        }
+        if it.bind.ip().is_unspecified() && (it.advertise.is_none() || it.media.is_none()) {
+            let message = format!("{} names no address others could send to; add `advertise` and `media`", it.bind.ip());
+            file.complain(place, message);
+        }
+        for earlier in networks.iter().take(n).map(|earlier| &earlier.value) {
+            if earlier.bind == it.bind {
+                file.complain(place, format!("{} is bound by network `{}` already; take another address", it.bind, earlier.name));
+            }
+            let overlap = earlier.ports.first <= it.ports.last && it.ports.first <= earlier.ports.last;
+            if earlier.media_ip() == it.media_ip() && overlap {
+                let message =
+                    format!("the ports overlap with those of network `{}` on {}; part them", earlier.name, it.media_ip());
+                file.complain(network.place("ports"), message);
+            }
+        }
+    }
+    values(networks)
+}
+
+fn network_known<T>(file: &mut File, networks: &[Network], section: &Placed<T>, path: &str, name: &str) {
+    known(file, section.place(path), "network", name, networks.iter().map(|network| network.name.as_str()));
+}
+
+fn trunks(file: &mut File, regions: &[Region], networks: &[Network]) -> Vec<Trunk> {
+    let mut trunks = file.list::<Trunk>("trunk");
+    unique(file, "trunk", &trunks, "name", |trunk| trunk.name.to_string());
+    let mut owners: BTreeMap<(String, IpAddr), TrunkId> = BTreeMap::new();
+    for trunk in &mut trunks {
+        network_known(file, networks, trunk, "network", &trunk.value.network);
+        if let Some(region) = trunk.value.region {
+            region_of(file, regions, trunk, "[[trunk]]", region);
+        }
+        let it = &trunk.value;
+        if it.peers.is_empty() && it.contact.is_none() {
+            let message = format!("trunk `{}` can neither be called from nor to; add `peers` or `contact`", it.name);
+            file.complain(trunk.place("name"), message);
+        }
+        for (n, peer) in it.peers.iter().enumerate() {
+            if let Some(owner) = owners.insert((it.network.clone(), *peer), it.name.clone()) {
+                let message = format!("peer {peer} belongs to trunk `{owner}` already; an INVITE from it must have one trunk");
+                file.complain(trunk.place(&format!("peers.{n}")), message);
+            }
+        }
+        if it.area.as_ref().is_some_and(|area| !(3..=5).contains(&area.len()) || !area.bytes().all(|b| b.is_ascii_digit())) {
+            file.complain(trunk.place("area"), "an area code has 3 to 5 digits, such as \"3852\"");
+        }
+    }
+    values(trunks)
+}
+
+fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
+    let mut queues = file.list::<Queue>("queue");
+    unique(file, "queue", &queues, "name", |queue| queue.name.to_string());
+    for queue in &mut queues {
+        queue.value.region = region_of(file, regions, queue, "[[queue]]", queue.value.region);
+        levels_fit(file, queue, "requires", &queue.value.requires);
+        if let Some(skill) = queue.value.skill.take() {
+            if queue.gives("requires") {
+                file.complain(
+                    queue.place("skill"),
+                    format!("`skill` is short for `requires = {{ {skill} = 1 }}`; keep one of them"),
+                );
+            }
+            queue.value.requires.insert(skill, 1);
+        }
+        if queue.value.target.is_zero() {
+            file.complain(queue.place("target_s"), "a target of 0 s cannot be weighed against others; write at least 1");
+        }
+        if queue.value.ring < Duration::from_secs(3) {
+            file.complain(queue.place("ring_s"), "a phone that rings under 3 s cannot be answered; write 10 to 30");
+        }
+        if !queue.value.announce_after.is_zero() && queue.value.announce_every < Duration::from_secs(10) {
+            file.complain(
+                queue.place("announce_every_s"),
+                "the place told each few seconds wears callers out; write at least 10",
+            );
+        }
+        if queue.value.title.is_empty() {
+            queue.value.title = queue.value.name.to_string();
+        }
+    }
+    values(queues)
+}
+
+/// `[[agent]]`, and what each agent of an `[[agents]]` group has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentText {
+    user: Option<String>,
+    prefix: Option<String>,
+    #[serde(default = "super::number::<1>")]
+    first: u32,
+    #[serde(default)]
+    count: u32,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    region: RegionId,
+    network: Option<String>,
+    #[serde(default)]
+    skills: BTreeMap<Skill, u8>,
+    contact: Option<SocketAddr>,
+    #[serde(default)]
+    always_ready: bool,
+    password_env: Option<String>,
+    password_file: Option<PathBuf>,
+    #[serde(default)]
+    sha256: bool,
+    #[serde(default)]
+    auto_answer: bool,
+    #[serde(default = "super::misses")]
+    misses_to_break: u8,
+}
+
+fn agents(file: &mut File, regions: &[Region], networks: &[Network], queues: &[Queue], env: Environment) -> Vec<Agent> {
+    let skills: BTreeSet<&str> = queues.iter().flat_map(|queue| queue.requires.keys()).map(Skill::as_str).collect();
+    let mut agents: Vec<Agent> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let singles = file.list::<AgentText>("agent").into_iter().map(|text| (text, "[[agent]]"));
+    let groups = file.list::<AgentText>("agents").into_iter().map(|text| (text, "[[agents]]"));
+    for (mut text, head) in singles.chain(groups).collect::<Vec<_>>() {
+        text.value.region = region_of(file, regions, &text, head, text.value.region);
+        let network = match (&text.value.network, networks) {
+            (Some(name), _) => {
+                network_known(file, networks, &text, "network", name);
+                name.clone()
+            }
+            (None, [only]) => only.name.clone(),
+            (None, _) => {
+                file.complain(text.place("network"), format!("{head} lacks the key `network`; name one of the [[network]]s"));
+                String::new()
+            }
+        };
+        levels_fit(file, &text, "skills", &text.value.skills);
+        for skill in text.value.skills.keys() {
+            let place = text.place(&format!("skills.{skill}"));
+            if !queues.is_empty() {
+                known(file, place, "skill", skill.as_str(), skills.iter().copied());
+            }
+        }
+        let phone = agent_phone(file, &text, env);
+        for user in users(file, &text, head) {
+            if !seen.insert(user.clone()) {
+                file.complain(text.place("user"), format!("agent `{user}` is defined twice; delete one"));
+                break;
+            }
+            let title = if text.value.title.is_empty() { user.clone() } else { text.value.title.clone() };
+            agents.push(Agent {
+                user: user.as_str().into(),
+                title,
+                region: text.value.region,
+                network: network.clone(),
+                skills: text.value.skills.clone(),
+                phone: phone.clone(),
+                auto_answer: text.value.auto_answer,
+                misses_to_break: text.value.misses_to_break,
+            });
+        }
+    }
+    agents
+}
+
+/// User names of one section: one, or those a group counts out.
+fn users(file: &mut File, text: &Placed<AgentText>, head: &str) -> Vec<String> {
+    let it = &text.value;
+    let sip_user = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    match (head, &it.user, &it.prefix) {
+        ("[[agent]]", Some(user), None) if sip_user(user) => vec![user.clone()],
+        ("[[agents]]", None, Some(prefix)) if sip_user(prefix) => {
+            if it.count == 0 || it.count > MAX_GROUP {
+                file.complain(text.place("count"), format!("`count` is 1 to {MAX_GROUP}; that many agents share the prefix"));
+            }
+            (0..it.count.min(MAX_GROUP)).map(|n| format!("{prefix}{}", it.first.saturating_add(n))).collect()
+        }
+        ("[[agent]]", Some(user), None) => {
+            file.complain(text.place("user"), format!("`{user}` is no user name; take Latin letters, digits, `-`, `_`, `.`"));
+            Vec::new()
+        }
+        ("[[agents]]", None, Some(prefix)) => {
+            file.complain(
+                text.place("prefix"),
+                format!("`{prefix}` begins no user name; take Latin letters, digits, `-`, `_`, `.`"),
+            );
+            Vec::new()
+        }
+        ("[[agent]]", _, _) => {
+            file.complain(text.place("prefix"), "[[agent]] is one agent with a `user`; a `prefix` belongs into [[agents]]");
+            Vec::new()
+        }
+        (_, _, _) => {
+            file.complain(text.place("user"), "[[agents]] is a group with `prefix` and `count`; a `user` belongs into [[agent]]");
+            Vec::new()
+        }
+    }
+}
+
+/// A password makes the phone register. A contact beside it stands in while the password's variable is not set.
+fn agent_phone(file: &mut File, text: &Placed<AgentText>, env: Environment) -> AgentPhone {
+    let it = &text.value;
+    let standing = it.contact.map(|contact| AgentPhone::Stands { contact, always_ready: it.always_ready });
+    if it.always_ready && it.contact.is_none() {
+        file.complain(
+            text.place("always_ready"),
+            "only a phone with a `contact` can be always ready; add it or delete `always_ready`",
+        );
+    }
+    let password = match (&it.password_env, &it.password_file) {
+        (Some(_), Some(_)) => {
+            file.complain(text.place("password_file"), "`password_env` and `password_file` exclude each other; keep one");
+            return AgentPhone::None;
+        }
+        (Some(variable), None) => match (secret::from_env(variable, env), standing) {
+            (Ok(password), _) => Ok(password),
+            (Err(_), Some(standing)) => return standing,
+            (Err(why), None) => Err((text.place("password_env"), why)),
+        },
+        (None, Some(path)) => secret::from_file(path).map_err(|why| (text.place("password_file"), why)),
+        (None, None) => return standing.unwrap_or(AgentPhone::None),
+    };
+    match password {
+        Ok(password) => AgentPhone::Registers { password, sha256: it.sha256 },
+        Err((place, why)) => {
+            file.complain(place, why);
+            AgentPhone::None
+        }
+    }
+}
+
+fn numbers(file: &mut File, regions: &[Region]) -> Vec<Number> {
+    let mut numbers = file.list::<Number>("number");
+    let mut owners: BTreeMap<String, ScriptId> = BTreeMap::new();
+    for number in &mut numbers {
+        number.value.region = region_of(file, regions, number, "[[number]]", number.value.region);
+        if number.value.dialled.is_empty() {
+            file.complain(number.place("dialled"), "`dialled` is empty; list the numbers that citizens dial");
+        }
+        for (n, dialled) in number.value.dialled.iter().enumerate() {
+            let place = number.place(&format!("dialled.{n}"));
+            if Phone::parse(dialled, None).is_none() {
+                file.complain(place, format!("`{dialled}` is no number; write digits, with +7 for a full one"));
+            }
+            if let Some(owner) = owners.insert(super::one_form(dialled), number.value.script.clone()) {
+                file.complain(place, format!("number {dialled} goes to script `{owner}` already; one number has one script"));
+            }
+        }
+    }
+    values(numbers)
+}
+
+fn routes(file: &mut File, trunks: &[Trunk]) -> Vec<Route> {
+    let mut routes = file.list::<Route>("route");
+    unique(file, "route", &routes, "name", |route| route.name.to_string());
+    for route in &mut routes {
+        if route.value.steps.is_empty() {
+            let message =
+                format!("route `{}` leads nowhere; add `steps = [{{ trunk = \"…\", number = \"103\" }}]`", route.value.name);
+            file.complain(route.place("steps"), message);
+        }
+        for (n, step) in route.value.steps.iter().enumerate() {
+            let place = route.place(&format!("steps.{n}.trunk"));
+            known(file, place, "trunk", step.trunk.as_str(), trunks.iter().map(|trunk| trunk.name.as_str()));
+            if trunks.iter().any(|trunk| trunk.name == step.trunk && trunk.contact.is_none()) {
+                let message =
+                    format!("trunk `{}` has no `contact`, so nothing can be dialled over it; add one to the trunk", step.trunk);
+                file.complain(place, message);
+            }
+            if Phone::parse(&step.number, None).is_none() {
+                let message = format!("`{}` is no number; write the digits to dial", step.number);
+                file.complain(route.place(&format!("steps.{n}.number")), message);
+            }
+        }
+        if route.value.title.is_empty() {
+            route.value.title = route.value.name.to_string();
+        }
+    }
+    values(routes)
+}
+
+fn calendars(file: &mut File, regions: &[Region]) -> Vec<Calendar> {
+    let calendars = file.list::<Calendar>("calendar");
+    unique(file, "calendar", &calendars, "name", |calendar| calendar.name.clone());
+    for calendar in &calendars {
+        if let Some(region) = calendar.value.region {
+            region_of(file, regions, calendar, "[[calendar]]", region);
+        }
+    }
+    values(calendars)
+}
+
+fn http(file: &mut File, env: Environment) -> Option<Http> {
+    let mut http = file.table::<Http>("http")?;
+    let it = &mut http.value;
+    let given = match (&it.token_env, &it.token_file) {
+        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
+        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
+    };
+    let refused = it.open && !it.bind.ip().is_loopback();
+    let bind = it.bind;
+    let complaint = match given {
+        Ok(token) => {
+            it.token = token;
+            None
+        }
+        Err(complaint) => Some(complaint),
+    };
+    if let Some((key, why)) = complaint {
+        file.complain(http.place(key), why);
+    }
+    if refused {
+        let message =
+            format!("`open` without a token is for loopback only, but HTTP is bound to {bind}; delete `open` or bind 127.0.0.1");
+        file.complain(http.place("open"), message);
+    }
+    Some(http.value)
+}
+
+fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
+    let mut webhooks = file.list::<Webhook>("webhook");
+    for webhook in &mut webhooks {
+        if !(webhook.value.url.starts_with("http://") || webhook.value.url.starts_with("https://")) {
+            file.complain(webhook.place("url"), "a webhook's `url` begins with https:// or http://");
+        }
+        let secret = webhook.value.secret_env.as_ref().map(|variable| secret::from_env(variable, env)).transpose();
+        match secret {
+            Ok(secret) => webhook.value.secret = secret,
+            Err(why) => file.complain(webhook.place("secret_env"), why),
+        }
+    }
+    values(webhooks)
+}
+
+fn limits(file: &mut File) -> Option<Limits> {
+    let limits = file.table::<Limits>("limits")?;
+    let it = &limits.value;
+    if it.reserved_for_trunks >= it.transactions {
+        file.complain(
+            limits.place("reserved_for_trunks"),
+            "the trunks' share must be smaller than `transactions`; phones need room too",
+        );
+    }
+    for (key, value) in
+        [("transactions", it.transactions), ("per_source", it.per_source), ("legs", it.legs), ("contacts", it.contacts)]
+    {
+        if value == 0 {
+            file.complain(limits.place(key), format!("`{key}` of 0 lets nobody in; delete the key for the default"));
+        }
+    }
+    Some(limits.value)
+}
+
+fn codes(file: &mut File) -> Option<Codes> {
+    let codes = file.table::<Codes>("codes")?;
+    let mut seen = BTreeSet::new();
+    let keys = ["ready", "break", "offline", "finish_wrap_up"];
+    for (key, code) in keys.into_iter().zip(codes.value.all()) {
+        let dialable = code.len() >= 2 && code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#');
+        if !dialable {
+            file.complain(codes.place(key), format!("`{code}` is no feature code; take 2 to 6 of the keys 0-9, * and #"));
+        }
+        if !seen.insert(code) {
+            file.complain(codes.place(key), format!("code `{code}` stands for two things; take another one"));
+        }
+    }
+    Some(codes.value)
+}
+
+fn levels_fit<T>(file: &mut File, section: &Placed<T>, key: &str, levels: &BTreeMap<Skill, u8>) {
+    for (skill, level) in levels.iter().filter(|(_, level)| !(1..=100).contains(*level)) {
+        let message = format!("level {level} of skill `{skill}` is out of bounds; a level is 1 to 100");
+        file.complain(section.place(&format!("{key}.{skill}")), message);
+    }
+}
+
+fn known<'a>(file: &mut File, place: usize, kind: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) {
+    if names.clone().any(|known| known == name) {
+        return;
+    }
+    let message = match list(names) {
+        none if none.is_empty() => format!("{kind} `{name}` is not defined, nor is any other {kind}; add it"),
+        names => format!("{kind} `{name}` is not defined; {kind}s are: {names}"),
+    };
+    file.complain(place, message);
+}
+
+fn unique<T>(file: &mut File, kind: &str, sections: &[Placed<T>], key: &str, name: impl Fn(&T) -> String) {
+    let mut seen = BTreeSet::new();
+    for section in sections {
+        let name = name(&section.value);
+        if name.is_empty() {
+            file.complain(section.place(key), format!("this {kind} has an empty name; give it one"));
+        } else if !seen.insert(name.clone()) {
+            file.complain(section.place(key), format!("{kind} `{name}` is defined twice; rename or delete one"));
+        }
+    }
+}
+
+fn list(names: impl Iterator<Item = impl ToString>) -> String {
+    names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn values<T>(sections: Vec<Placed<T>>) -> Vec<T> {
+    sections.into_iter().map(|section| section.value).collect()
+}

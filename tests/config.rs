@@ -1,0 +1,223 @@
+//! What a configuration may say, and in which words it is refused.
+#![cfg(feature = "live")]
+
+use dozvon::config::{AgentPhone, Config};
+use dozvon::ids::{QueueId, RegionId};
+use std::os::unix::fs::PermissionsExt;
+
+/// A small line that is right; tests add to it.
+const SOUND: &str = r#"
+[[network]]
+name = "loop"
+bind = "127.0.0.2:5060"
+[[trunk]]
+name = "city"
+network = "loop"
+peers = ["127.0.0.10"]
+[[queue]]
+name = "therapy"
+skill = "therapy"
+"#;
+
+#[test]
+fn every_mistake_is_told_with_its_line_and_a_remedy() {
+    // What is added to the sound text (its first line is line 12), the line to blame, words of the complaint.
+    let table: &[(&str, usize, &[&str])] = &[
+        ("[[queu]]\nname = \"x\"", 12, &["`queu` is not known", "queue"]),
+        ("[[queue]]\nnome = \"x\"", 13, &["[[queue]] knows no key `nome`", "`name`"]),
+        ("[[queue]]\ntitle = \"x\"", 12, &["[[queue]] lacks the key `name`; add it"]),
+        ("[[queue]]\nname = \"x\"\nring_s = \"soon\"", 14, &["[[queue]] `ring_s`", "expected u32"]),
+        ("[[queue]]\nname = \"x\"\nring_s = -5", 14, &["[[queue]] `ring_s`"]),
+        ("[[queue]]\nname = \"x\"\nring_s = 1", 14, &["cannot be answered", "write 10 to 30"]),
+        ("[[queue]]\nname = \"x\"\ntarget_s = 0", 14, &["write at least 1"]),
+        ("[[queue]]\nname = \"therapy\"", 13, &["queue `therapy` is defined twice; rename or delete one"]),
+        ("[[queue]]\nname = \"x\"\nrequires = { a = 0 }", 14, &["level 0 of skill `a`", "1 to 100"]),
+        ("[[queue]]\nname = \"x\"\nskill = \"a\"\nrequires = { a = 5 }", 14, &["keep one"]),
+        ("[[queue]]\nname = \"x\"\nregion = 22", 14, &["region 22 is not defined; regions are: 0"]),
+        ("[[agent]]\nuser = \"a\"\nskills = { terapy = 50 }", 14, &["skill `terapy` is not defined; skills are: therapy"]),
+        ("[[agent]]\nuser = \"a\"\nnetwork = \"lan\"", 14, &["network `lan` is not defined; networks are: loop"]),
+        ("[[agent]]\nuser = \"a b\"", 13, &["`a b` is no user name", "Latin letters"]),
+        ("[[agent]]\nprefix = \"a\"", 13, &["belongs into [[agents]]"]),
+        ("[[agent]]\nuser = \"a\"\npassword_env = \"NOWHERE\"", 14, &["`NOWHERE` is not set; set it before the start"]),
+        ("[[agent]]\nuser = \"a\"\npassword_file = \"/no/such/file\"", 14, &["cannot read `/no/such/file`"]),
+        ("[[agent]]\nuser = \"a\"\nalways_ready = true", 14, &["add it or delete `always_ready`"]),
+        ("[[agent]]\nuser = \"a\"\n[[agent]]\nuser = \"a\"", 15, &["agent `a` is defined twice; delete one"]),
+        ("[[agents]]\nprefix = \"a\"\ncount = 0", 14, &["`count` is 1 to 10000"]),
+        ("[[agents]]\nuser = \"a\"\ncount = 2", 13, &["a `user` belongs into [[agent]]"]),
+        ("[[trunk]]\nname = \"b\"\nnetwork = \"loop\"", 13, &["add `peers` or `contact`"]),
+        ("[[trunk]]\nname = \"b\"\nnetwork = \"loop\"\npeers = [\"127.0.0.10\"]", 15, &["belongs to trunk `city` already"]),
+        ("[[trunk]]\nname = \"b\"\nnetwork = \"loop\"\npeers = [\"home\"]", 15, &["[[trunk]] `peers`", "IP address"]),
+        ("[[trunk]]\nname = \"b\"\nnetwork = \"loop\"\ncontact = \"127.0.0.9:5060\"\ndialled = \"from\"", 16, &["`request-uri`"]),
+        ("[[trunk]]\nname = \"b\"\nnetwork = \"loop\"\ncontact = \"127.0.0.9:5060\"\narea = \"38a\"", 16, &["3 to 5 digits"]),
+        (
+            "[[route]]\nname = \"r\"\nsteps = [{ trunk = \"sity\", number = \"103\" }]",
+            14,
+            &["trunk `sity` is not defined; trunks are: city"],
+        ),
+        (
+            "[[route]]\nname = \"r\"\nsteps = [{ trunk = \"city\", number = \"103\" }]",
+            14,
+            &["has no `contact`", "add one to the trunk"],
+        ),
+        ("[[route]]\nname = \"r\"\nsteps = []", 14, &["route `r` leads nowhere"]),
+        ("[[number]]\ndialled = [\"12a\"]\nscript = \"122\"", 13, &["`12a` is no number; write digits"]),
+        ("[[number]]\ndialled = []\nscript = \"122\"", 13, &["list the numbers that citizens dial"]),
+        (
+            "[[number]]\ndialled = [\"+78001234567\", \"88001234567\"]\nscript = \"122\"",
+            13,
+            &["88001234567 goes to script `122` already"],
+        ),
+        (
+            "[[region]]\ncode = 22\ntitle = \"A\"\nzone = \"Asia/Barnaool\"",
+            15,
+            &["`Asia/Barnaool` is no time zone", "Asia/Barnaul"],
+        ),
+        ("[[calendar]]\nname = \"c\"\nopen = { mon = \"8-20\" }", 14, &["`8-20` are no hours; write \"08:00-20:00\""]),
+        ("[[calendar]]\nname = \"c\"\nopen = { mo = \"24h\" }", 14, &["knows no key `mo`", "`mon`"]),
+        ("[[calendar]]\nname = \"c\"\nopen = {}\nholidays = [\"1.1.2027\"]", 15, &["`1.1.2027` is no date", "2027-01-01"]),
+        ("[[network]]\nname = \"b\"\nbind = \"127.0.0.2:5060\"", 14, &["bound by network `loop` already"]),
+        (
+            "[[network]]\nname = \"b\"\nbind = \"127.0.0.2:5070\"\nports = \"20000-40000\"",
+            15,
+            &["overlap with those of network `loop`"],
+        ),
+        (
+            "[[network]]\nname = \"b\"\nbind = \"127.0.0.3:5060\"\nports = \"20001-30000\"",
+            15,
+            &["is no port range", "first even"],
+        ),
+        ("[[network]]\nname = \"b\"\nbind = \"0.0.0.0:5070\"\nports = \"40000-40100\"", 14, &["add `advertise` and `media`"]),
+        ("[http]\nbind = \"192.0.2.1:80\"\nopen = true", 14, &["for loopback only", "delete `open` or bind 127.0.0.1"]),
+        ("[http]\ntoken_env = \"NOWHERE\"", 13, &["`NOWHERE` is not set"]),
+        ("[[webhook]]\nurl = \"mis.example.org\"", 13, &["begins with https://"]),
+        ("[[webhook]]\nurl = \"https://mis.example.org\"\nsecret_env = \"NOWHERE\"", 14, &["`NOWHERE` is not set"]),
+        ("[codes]\nready = \"*2\"", 12, &["code `*2` stands for two things"]),
+        ("[codes]\nready = \"ready\"", 13, &["is no feature code", "2 to 6"]),
+        ("[limits]\ntransactions = 100", 12, &["phones need room too"]),
+        ("[limits]\nlegs = 0", 13, &["delete the key for the default"]),
+        ("[[media]]\nthreads = 2", 12, &["there is one `media`; write it as [media]"]),
+        ("[number]\nscript = \"122\"", 12, &["write each as [[number]]"]),
+        ("[codes", 12, &["this is no TOML"]),
+    ];
+    for (added, line, words) in table {
+        let errors = parse(&format!("{SOUND}{added}\n")).expect_err(added).0;
+        let found = errors.iter().find(|error| words.iter().all(|word| error.message.contains(word)));
+        let found = found.unwrap_or_else(|| panic!("{added}\nlacks {words:?}: {errors:#?}"));
+        assert_eq!(found.line, *line, "{added}\n{errors:#?}");
+        assert!(found.to_string().starts_with(&format!("config/x.toml:{line}: ")), "{found}");
+    }
+}
+
+#[test]
+fn the_sound_text_of_these_tests_has_no_mistake() {
+    parse(SOUND).unwrap();
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_lines() {
+    let text = format!(
+        "{SOUND}[[queue]]\nnome = \"x\"\nring_s = \"soon\"\n[[agent]]\nuser = \"a\"\nskills = {{ terapy = 1 }}\n[speech]\n"
+    );
+    let lines: Vec<_> = parse(&text).unwrap_err().0.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [12, 13, 14, 17, 18]);
+}
+
+#[test]
+fn a_line_without_a_network_is_refused() {
+    let errors = parse("").unwrap_err().to_string();
+    assert!(errors.contains("there is no [[network]]; add one"), "{errors}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let errors = Config::load("no/such.toml".as_ref()).unwrap_err().to_string();
+    assert!(errors.starts_with("no/such.toml: cannot be read"), "{errors}");
+}
+
+#[test]
+fn the_only_region_needs_no_key_and_several_do() {
+    let barnaul = "[[region]]\ncode = 22\ntitle = \"A\"\nzone = \"Asia/Barnaul\"\n";
+    let config = parse(&format!("{SOUND}{barnaul}")).unwrap();
+    assert_eq!(config.queue(&QueueId::from("therapy")).unwrap().region, RegionId(22));
+
+    let yaroslavl = "[[region]]\ncode = 76\ntitle = \"Y\"\nzone = \"Europe/Moscow\"\n";
+    let errors = parse(&format!("{SOUND}{barnaul}{yaroslavl}")).unwrap_err().to_string();
+    assert!(errors.contains("config/x.toml:9: [[queue]] lacks the key `region`; regions are: 22, 76"), "{errors}");
+}
+
+#[test]
+fn one_number_is_found_in_each_form_it_is_dialled_in() {
+    let config = parse(&format!("{SOUND}[[number]]\ndialled = [\"122\", \"+78001234567\"]\nscript = \"122\"\n")).unwrap();
+    for dialled in ["122", "+78001234567", "88001234567", "78001234567", "8001234567"] {
+        assert_eq!(config.number(dialled).unwrap().script.as_str(), "122", "{dialled}");
+        assert!(config.dialled_forms().contains(dialled), "{dialled}");
+    }
+    assert!(config.number("123").is_none());
+    assert_eq!(config.dialled_forms().len(), 5);
+}
+
+#[test]
+fn a_contact_stands_in_while_the_password_is_not_set() {
+    let text = format!(
+        "{SOUND}[[agents]]\nprefix = \"op\"\ncount = 3\npassword_env = \"PASS\"\ncontact = \"127.0.4.1:5080\"\nalways_ready = true\n"
+    );
+    for unset in [None, Some(String::new())] {
+        let config = Config::parse_with("config/x.toml", &text, &|key| (key == "PASS").then(|| unset.clone()).flatten()).unwrap();
+        assert_eq!(config.agents.iter().map(|agent| agent.user.as_str()).collect::<Vec<_>>(), ["op1", "op2", "op3"]);
+        assert!(matches!(config.agents[0].phone, AgentPhone::Stands { always_ready: true, .. }));
+    }
+    let config = Config::parse_with("config/x.toml", &text, &|key| (key == "PASS").then(|| "secret".into())).unwrap();
+    let AgentPhone::Registers { password, .. } = &config.agents[2].phone else { panic!("{:?}", config.agents[2]) };
+    assert_eq!(password.expose(), "secret");
+    assert!(!format!("{config:?}").contains("secret"), "a printed configuration shows no password");
+}
+
+#[test]
+fn a_password_file_that_others_may_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pass");
+    std::fs::write(&path, "secret\n").unwrap();
+    let text = format!("{SOUND}[[agent]]\nuser = \"a\"\npassword_file = \"{}\"\n", path.display());
+
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(parse(&text).unwrap_err().to_string().contains("run: chmod 600"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(matches!(parse(&text).unwrap().agents[0].phone, AgentPhone::Registers { .. }));
+}
+
+#[test]
+fn the_first_start_makes_a_token_and_the_next_one_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let env = |key: &str| (key == "DOZVON_DATA").then(|| data.display().to_string());
+    let config = Config::parse_with("config/x.toml", SOUND, &env).unwrap();
+
+    let token = config.http_token().unwrap().unwrap();
+    assert_eq!(token.expose().len(), 64);
+    assert_eq!(std::fs::metadata(data.join("http-token")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(config.http_token().unwrap().unwrap(), token);
+}
+
+#[test]
+fn an_open_line_wants_no_token() {
+    assert_eq!(parse(&format!("{SOUND}[http]\nopen = true\n")).unwrap().http_token().unwrap(), None);
+}
+
+#[test]
+fn the_shipped_files_are_sound() {
+    let pass = |key: &str| key.ends_with("_PASS").then(|| "x".to_owned());
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    for file in ["example.toml", "bench.toml", "demo.toml"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        Config::parse_with(file, &text, &pass).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+    let bench = std::fs::read_to_string(folder.join("bench.toml")).unwrap();
+    let bench = Config::parse_with("bench.toml", &bench, &|_| None).unwrap();
+    assert_eq!(bench.agents.len(), 2500);
+    assert!(matches!(bench.agents[2499].phone, AgentPhone::Stands { always_ready: true, .. }));
+}
+
+fn parse(text: &str) -> Result<Config, dozvon::config::ConfigErrors> {
+    // The tests' own environment is empty.
+    Config::parse_with("config/x.toml", text, &|_| None)
+}
