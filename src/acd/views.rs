@@ -3,7 +3,7 @@
 use super::agent::{Agent, State};
 use super::{Acd, AgentView, CallbackView, QueueView};
 use crate::clock::Moment;
-use crate::ids::{CallId, RegionId};
+use crate::ids::{AgentId, CallId, RegionId};
 use std::collections::BTreeMap;
 
 impl Acd {
@@ -28,17 +28,11 @@ impl Acd {
     /// The agents of the configuration, and who still talks after being taken out of it; by name.
     pub fn agents(&self) -> impl Iterator<Item = AgentView> {
         let seen = |agent: &Agent| agent.listed || matches!(agent.state, State::Talking { .. });
-        self.agents.by_name().filter(move |(_, agent)| seen(agent)).map(|(_, agent)| AgentView {
-            agent: agent.id.clone(),
-            region: agent.region,
-            state: agent.state.name(),
-            reason: agent.state.reason().map(str::to_owned),
-            since: agent.since,
-            call: self.call_of(agent),
-            reachable: agent.reachable,
-            served: agent.served,
-            missed: agent.missed,
-        })
+        self.agents.by_name().filter(move |(_, agent)| seen(agent)).map(|(_, agent)| self.view(agent))
+    }
+
+    pub fn agent(&self, id: &AgentId) -> Option<AgentView> {
+        self.agents.known(id).and_then(|no| self.agents.get(no)).map(|agent| self.view(agent))
     }
 
     /// The oldest first; of every region if none is named.
@@ -50,6 +44,20 @@ impl Acd {
     pub fn position_of(&self, call: CallId) -> Option<u32> {
         let caller = self.callers.get(&call)?;
         Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
+    }
+
+    fn view(&self, agent: &Agent) -> AgentView {
+        AgentView {
+            agent: agent.id.clone(),
+            region: agent.region,
+            state: agent.state.name(),
+            reason: agent.state.reason().map(str::to_owned),
+            since: agent.since,
+            call: self.call_of(agent),
+            reachable: agent.reachable,
+            served: agent.served,
+            missed: agent.missed,
+        }
     }
 
     fn call_of(&self, agent: &Agent) -> Option<CallId> {

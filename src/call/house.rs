@@ -209,27 +209,24 @@ fn some(duration: Duration) -> Option<Duration> {
     Some(duration).filter(|duration| !duration.is_zero())
 }
 
-/// Every script of the folder, checked against what the configuration knows.
+/// Every script that a number leads to, checked against what the configuration knows.
 fn read_scripts(config: &Config) -> Result<BTreeMap<ScriptId, Arc<Script>>, String> {
-    let mut texts = Vec::new();
-    let folder = std::fs::read_dir(&config.scripts)
-        .map_err(|cause| format!("{}: the folder of scripts cannot be read: {cause}", config.scripts.display()))?;
-    for entry in folder.flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let text = std::fs::read_to_string(&path).map_err(|cause| format!("{}: {cause}", path.display()))?;
-            texts.push((path, text));
-        }
-    }
-    texts.sort();
     let known = ivr::Known {
-        queues: config.queues.iter().map(|queue| (queue.name.clone(), queue.record && config.recording.enabled)).collect(),
+        queues: config.queues.iter().map(|queue| queue.name.clone()).collect(),
         routes: config.routes.iter().map(|route| route.name.clone()).collect(),
         calendars: config.calendars.iter().map(|calendar| calendar.name.clone()).collect(),
         prompts: prompts_in(&config.scripts.join("prompts")),
     };
-    let _ = (&texts, &known);
-    todo!("ivr::check_scripts")
+    let named: BTreeSet<&ScriptId> = config.numbers.iter().map(|number| &number.script).collect();
+    let mut texts = Vec::new();
+    for script in named {
+        let path = config.scripts.join(format!("{script}.yaml"));
+        let text = std::fs::read_to_string(&path).map_err(|cause| format!("{}: the script cannot be read: {cause}", path.display()))?;
+        texts.push((script.as_str(), text));
+    }
+    let scripts = ivr::check_scripts(texts.iter().map(|(name, text)| (*name, text.as_str())), &known)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    Ok(scripts.into_iter().map(|script| (script.id.clone(), script)).collect())
 }
 
 fn prompts_in(folder: &Path) -> BTreeSet<PromptId> {

@@ -1,4 +1,16 @@
 //! The conductor: the shell of robot, talk and queue.
 
+mod board;
+mod conductor;
+mod house;
+mod legs;
+mod live_call;
+mod obey;
+mod recovery;
 pub mod request;
+mod take_in;
 pub mod view;
+
+pub use conductor::{Conductor, Doors};
+pub use house::House;
+pub use recovery::{Restored, restore};

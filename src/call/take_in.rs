@@ -135,7 +135,7 @@ impl Conductor {
             person,
             citizen: invited.leg,
             talk: Talk::new(id, invited.leg, self.now),
-            robot: Some(Ivr::new(id, number.script, IdSource::new(0))),
+            robot: Some(Ivr::new(id, number.script, PlayId(1))),
             queue: None,
             theme: None,
             handed_off: false,

@@ -213,6 +213,8 @@ struct AgentText {
     sha256: bool,
     #[serde(default)]
     auto_answer: bool,
+    #[serde(default = "super::yes")]
+    ready_on_register: bool,
     #[serde(default = "super::misses")]
     misses_to_break: u8,
 }
@@ -258,6 +260,7 @@ fn agents(file: &mut File, regions: &[Region], networks: &[Network], queues: &[Q
                 skills: text.value.skills.clone(),
                 phone: phone.clone(),
                 auto_answer: text.value.auto_answer,
+                ready_on_register: text.value.ready_on_register,
                 misses_to_break: text.value.misses_to_break,
             });
         }

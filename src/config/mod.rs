@@ -73,6 +73,10 @@ impl Config {
         self.queues.iter().find(|q| q.name == *queue)
     }
 
+    pub fn agent(&self, agent: &AgentId) -> Option<&Agent> {
+        self.agents.iter().find(|a| a.user == *agent)
+    }
+
     pub fn route(&self, route: &RouteId) -> Option<&Route> {
         self.routes.iter().find(|r| r.name == *route)
     }
@@ -290,6 +294,8 @@ pub struct Agent {
     pub skills: BTreeMap<Skill, u8>,
     pub phone: AgentPhone,
     pub auto_answer: bool,
+    /// A phone that registers makes its agent ready; otherwise the agent signs in by code or API.
+    pub ready_on_register: bool,
     /// Missed offers in a row that end in a break; 0 = never.
     pub misses_to_break: u8,
 }
@@ -407,7 +413,7 @@ pub struct Recording {
     dir: Option<PathBuf>,
 }
 
-/// Bounds of the SIP side; see `sip::Limits` for what happens beyond each.
+/// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -421,6 +427,9 @@ pub struct Limits {
     pub legs: usize,
     #[serde(default = "size::<4>")]
     pub contacts: usize,
+    /// How long talks and waiting callers may go on once the engine was asked to stop.
+    #[serde(rename = "drain_s", with = "seconds", default = "secs::<30>")]
+    pub drain: Duration,
 }
 
 /// What an agent may dial from the phone.
