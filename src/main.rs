@@ -1,1 +1,58 @@
-fn main() {}
+//! The command `dozvon`: reads the configuration, opens the doors, runs until drained.
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use dozvon::call::{self, House};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod commands;
+
+#[derive(Parser)]
+#[command(version, about = "Telephony engine of a health line: trunk, robot, queues, operators, and nobody forgotten")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the engine until SIGTERM or Ctrl-C drains it; SIGHUP reads configuration and scripts again.
+    Serve {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Check configuration and scripts and say everything that is wrong.
+    Check {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Print the ledger of a span as JSON, from the tables.
+    Ledger {
+        #[arg(long)]
+        config: PathBuf,
+        /// Region by number; the first of the configuration if left out.
+        #[arg(long)]
+        region: Option<u16>,
+        /// A date or RFC 3339 time; today in the region's zone if left out.
+        #[arg(long)]
+        from: Option<String>,
+        #[arg(long)]
+        to: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve { config } => commands::serve(&config),
+        Command::Check { config } => commands::check(&config),
+        Command::Ledger { config, region, from, to } => commands::ledger(&config, region, from.as_deref(), to.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dozvon: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

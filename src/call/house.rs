@@ -16,6 +16,8 @@ pub struct House {
     path: PathBuf,
     pub config: Config,
     numbers: BTreeMap<String, Number>,
+    /// Where each agent stands in the configuration's list.
+    agents: BTreeMap<AgentId, usize>,
 }
 
 /// What a dialled number leads to.
@@ -38,7 +40,8 @@ impl House {
                 numbers.insert(form, Number { region: number.region, script: script.clone() });
             }
         }
-        Ok(House { path: path.to_owned(), config, numbers })
+        let agents = config.agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
+        Ok(House { path: path.to_owned(), config, numbers, agents })
     }
 
     pub fn read_again(&self) -> Result<House, String> {
@@ -81,7 +84,7 @@ impl House {
     }
 
     fn agent(&self, agent: &AgentId) -> Option<&crate::config::Agent> {
-        self.config.agent(agent)
+        self.agents.get(agent).and_then(|at| self.config.agents.get(*at))
     }
 
     /// What a feature code dialled by an agent's phone means.

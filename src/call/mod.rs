@@ -8,6 +8,7 @@ mod live_call;
 mod obey;
 mod recovery;
 pub mod request;
+pub mod serve;
 mod take_in;
 pub mod view;
 

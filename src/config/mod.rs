@@ -73,10 +73,6 @@ impl Config {
         self.queues.iter().find(|q| q.name == *queue)
     }
 
-    pub fn agent(&self, agent: &AgentId) -> Option<&Agent> {
-        self.agents.iter().find(|a| a.user == *agent)
-    }
-
     pub fn route(&self, route: &RouteId) -> Option<&Route> {
         self.routes.iter().find(|r| r.name == *route)
     }

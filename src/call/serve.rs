@@ -1,0 +1,132 @@
+//! Opens the doors in the order in which they need one another, runs the engine, and closes them when it is drained.
+
+use super::conductor::{Conductor, Doors};
+use super::house::House;
+use super::recovery::restore;
+use super::request::{Engine, Request};
+use crate::clock::Clock;
+use crate::ids::IdSource;
+use crate::journal::{Journal, Limits, People};
+use crate::media::{self, Media};
+use crate::pii::PersonKey;
+use crate::sip::{Sockets, UserAgent};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// The running engine: its loop on a thread of its own, and what others need to know of it.
+pub struct Running {
+    pub engine: Engine,
+    pub clock: Clock,
+    pub loop_thread: JoinHandle<()>,
+}
+
+/// The journal's two streams, open for writing.
+pub struct Streams {
+    pub journal: Journal,
+    pub people: People,
+    opened: crate::journal::Opened,
+}
+
+/// Opens the journal: what went before is read, nobody else can open it meanwhile.
+pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
+    let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
+    let (people, _) = People::open(data.join("people"), Limits::PEOPLE)?;
+    Ok(Streams { journal, people, opened })
+}
+
+/// Starts media and the loop. The sockets are bound when this returns.
+pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
+    let Streams { journal, people, opened } = streams;
+    let clock = Clock::start(opened.last);
+    let epoch = opened.epoch;
+    let restored = restore(epoch, opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
+
+    let settings = house.sip_settings();
+    let sockets = Sockets::bind(&settings).context("a SIP address cannot be bound")?;
+    // Legs that come in and legs that we dial count in different halves of one space.
+    let agent = UserAgent::new(settings, IdSource::new(epoch | INBOUND), secret_words()?);
+    let (media_said, media_events) = mpsc::unbounded_channel();
+    let media = Media::start(media_settings(&house), clock, move |event| drop(media_said.send(event)))
+        .context("media cannot be started")?;
+    let (requests, asked) = mpsc::channel(Engine::MAX_REQUESTS);
+    let key = PersonKey::new(person_key(&house.config.data)?);
+    let [seed, ..] = secret_words()?;
+
+    let doors = Doors {
+        clock,
+        house,
+        agent,
+        sockets,
+        media,
+        media_events,
+        requests: asked,
+        journal,
+        people,
+        key,
+        acd: restored.acd,
+        ids: IdSource::new(epoch),
+        epoch,
+        live: restored.live,
+        ledger: restored.ledger,
+        seed,
+    };
+    let loop_thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(Conductor::new(doors).run()),
+            Err(error) => tracing::error!(%error, "the engine's loop cannot be started"),
+        }
+    })?;
+    Ok(Running { engine: Engine { requests }, clock, loop_thread })
+}
+
+/// Bit of the epoch that marks legs that came in.
+const INBOUND: u32 = 1 << 22;
+
+fn media_settings(house: &House) -> media::Settings {
+    let networks = house.config.networks.iter().map(|network| media::Network {
+        name: network.name.clone(),
+        bind: network.media_ip(),
+        advertise: network.advertise.unwrap_or(network.media_ip()),
+        ports: network.ports.first..=network.ports.last,
+    });
+    media::Settings {
+        networks: networks.collect(),
+        threads: house.config.media.threads,
+        prompt_dirs: vec![house.config.scripts.join("prompts")],
+        recordings: house.config.recordings(),
+        ..media::Settings::default()
+    }
+}
+
+fn secret_words() -> anyhow::Result<[u64; 4]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system has no random numbers: {error}"))?;
+    let mut words = [0; 4];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    Ok(words)
+}
+
+/// The secret behind every `PersonId`; made at the first start, readable for the owner only. Whoever loses it loses the link between
+/// old records and people.
+fn person_key(data: &Path) -> anyhow::Result<[u8; 32]> {
+    let path: PathBuf = data.join("person-key");
+    let secret = crate::config::read_or_make(&path).with_context(|| format!("{} cannot be read or made", path.display()))?;
+    use sha2::Digest;
+    Ok(sha2::Sha256::digest(secret.expose().as_bytes()).into())
+}
+
+impl Engine {
+    /// Tells the engine how far the tables are.
+    pub async fn store_is_at(&self, position: u64) {
+        drop(self.requests.send(Request::StoreAt { position }).await);
+    }
+
+    pub async fn drain(&self) {
+        drop(self.requests.send(Request::Drain).await);
+    }
+}
