@@ -9,7 +9,7 @@ mod secret;
 
 pub use calendar::{Calendar, Hours, Week};
 pub use read::{ConfigError, ConfigErrors};
-pub use secret::Secret;
+pub use secret::{Secret, read_or_make};
 
 use crate::ids::*;
 use crate::pii::Phone;
