@@ -30,6 +30,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let limits = limits(file);
     let codes = codes(file);
 
+    let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
         data: data.into(),
         scripts: scripts.into(),
@@ -39,6 +40,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         numbers,
         queues,
         agents,
+        agents_by_user,
         routes,
         calendars,
         callbacks: callbacks?.value,
@@ -213,6 +215,8 @@ struct AgentText {
     sha256: bool,
     #[serde(default)]
     auto_answer: bool,
+    #[serde(default)]
+    ready_on_register: bool,
     #[serde(default = "super::misses")]
     misses_to_break: u8,
 }
@@ -258,6 +262,7 @@ fn agents(file: &mut File, regions: &[Region], networks: &[Network], queues: &[Q
                 skills: text.value.skills.clone(),
                 phone: phone.clone(),
                 auto_answer: text.value.auto_answer,
+                ready_on_register: text.value.ready_on_register,
                 misses_to_break: text.value.misses_to_break,
             });
         }
@@ -382,11 +387,13 @@ fn routes(file: &mut File, trunks: &[Trunk]) -> Vec<Route> {
 }
 
 fn calendars(file: &mut File, regions: &[Region]) -> Vec<Calendar> {
-    let calendars = file.list::<Calendar>("calendar");
+    let mut calendars = file.list::<Calendar>("calendar");
     unique(file, "calendar", &calendars, "name", |calendar| calendar.name.clone());
-    for calendar in &calendars {
-        if let Some(region) = calendar.value.region {
-            region_of(file, regions, calendar, "[[calendar]]", region);
+    for calendar in &mut calendars {
+        let code = region_of(file, regions, calendar, "[[calendar]]", calendar.value.region);
+        calendar.value.region = code;
+        if let Some(region) = regions.iter().find(|region| region.code == code) {
+            calendar.value.zone = region.time_zone();
         }
     }
     values(calendars)

@@ -34,6 +34,7 @@ pub struct Config {
     pub queues: Vec<Queue>,
     /// `[[agent]]` one by one and each of every `[[agents]]` group.
     pub agents: Vec<Agent>,
+    agents_by_user: BTreeMap<AgentId, usize>,
     pub routes: Vec<Route>,
     pub calendars: Vec<Calendar>,
     pub callbacks: Callbacks,
@@ -67,6 +68,10 @@ impl Config {
 
     pub fn region(&self, region: RegionId) -> Option<&Region> {
         self.regions.iter().find(|r| r.code == region)
+    }
+
+    pub fn agent(&self, agent: &AgentId) -> Option<&Agent> {
+        self.agents_by_user.get(agent).and_then(|at| self.agents.get(*at))
     }
 
     pub fn queue(&self, queue: &QueueId) -> Option<&Queue> {
@@ -290,6 +295,8 @@ pub struct Agent {
     pub skills: BTreeMap<Skill, u8>,
     pub phone: AgentPhone,
     pub auto_answer: bool,
+    /// A phone that registers makes its agent ready, without a sign-in.
+    pub ready_on_register: bool,
     /// Missed offers in a row that end in a break; 0 = never.
     pub misses_to_break: u8,
 }
@@ -407,7 +414,7 @@ pub struct Recording {
     dir: Option<PathBuf>,
 }
 
-/// Bounds of the SIP side; see `sip::Limits` for what happens beyond each.
+/// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -421,6 +428,9 @@ pub struct Limits {
     pub legs: usize,
     #[serde(default = "size::<4>")]
     pub contacts: usize,
+    /// How long a drain waits for talks to end before they are cut.
+    #[serde(rename = "drain_s", with = "seconds", default = "secs::<600>")]
+    pub drain: Duration,
 }
 
 /// What an agent may dial from the phone.
