@@ -3,11 +3,38 @@
 //! Two streams of the same form: *facts* (no personal data, kept for long) and *people* (who stands behind a `PersonId`, folded
 //! into the tables and then deleted).
 
+mod frame;
+pub mod ledger;
+pub mod live_calls;
+mod log;
+mod reader;
+mod segments;
+mod sync;
+
+pub use ledger::LedgerFold;
+pub use live_calls::LiveCalls;
+pub use log::{Limits, Log, Opened};
+pub use reader::Reader;
+pub use segments::Damage;
+
 use crate::clock::Moment;
-use crate::facts::Fact;
+use crate::facts::{Fact, Stamped};
 use crate::ids::{CallId, PersonId};
 use crate::pii::Phone;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
+
+/// The stream of facts and brain inputs.
+pub type Journal = Log<Record>;
+/// The stream of who stands behind a [`PersonId`]; lives in a directory of its own.
+pub type People = Log<PersonSeen>;
+
+/// What a stream is made of.
+pub trait Entry: Serialize + DeserializeOwned + Send + 'static {
+    fn at(&self) -> Moment;
+}
 
 /// One entry of the facts stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +47,11 @@ pub struct Record {
 pub enum Body {
     Fact(Fact),
     /// What a brain was told, in the brain's own encoding: replayed into the brain after a restart.
-    Input { brain: Brain, call: Option<CallId>, event: Vec<u8> },
+    Input {
+        brain: Brain,
+        call: Option<CallId>,
+        event: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,4 +67,48 @@ pub struct PersonSeen {
     pub at: Moment,
     pub person: PersonId,
     pub phone: Phone,
+}
+
+impl Entry for Record {
+    fn at(&self) -> Moment {
+        self.at
+    }
+}
+
+impl Record {
+    /// The fact with its time, as the folds take it; `None` for a brain's input.
+    pub fn into_stamped(self) -> Option<Stamped> {
+        match self.body {
+            Body::Fact(fact) => Some(Stamped { at: self.at, fact }),
+            Body::Input { .. } => None,
+        }
+    }
+}
+
+impl Entry for PersonSeen {
+    fn at(&self) -> Moment {
+        self.at
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("another engine holds the journal in {}; stop it first, or give this one a directory of its own", .0.display())]
+    Locked(PathBuf),
+    #[error("the journal cannot {doing} {}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("a record is larger than {} bytes and was not kept", frame::MAX_BODY)]
+    TooLarge,
+}
+
+impl JournalError {
+    fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> JournalError {
+        let path = path.into();
+        move |source| JournalError::Io { doing, path, source }
+    }
 }

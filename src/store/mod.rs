@@ -1,1 +1,73 @@
 //! The one door to SQL: folds of the journal, people, callbacks, outbox.
+
+mod outbox;
+mod rows;
+pub mod sqlite;
+pub mod writer;
+
+pub use rows::*;
+
+use crate::clock::Moment;
+use crate::facts::{Ledger, Stamped};
+use crate::ids::*;
+use crate::journal::PersonSeen;
+use crate::pii::Phone;
+use async_trait::async_trait;
+
+/// Tables that follow the journal. Nothing on the way of a call waits for them.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Up to where the tables have the facts.
+    async fn position(&self) -> Result<u64, StoreError>;
+    /// Folds facts, each with the journal position behind it, and moves the position to `up_to`; all or nothing. Facts that the
+    /// tables already have are skipped.
+    async fn apply(&self, facts: &[(u64, Stamped)], up_to: u64) -> Result<(), StoreError>;
+
+    async fn people_position(&self) -> Result<u64, StoreError>;
+    async fn people_apply(&self, seen: &[(u64, PersonSeen)], up_to: u64) -> Result<(), StoreError>;
+    async fn person_phone(&self, person: PersonId) -> Result<Option<Phone>, StoreError>;
+    /// Deletes what is known of a person beyond the id. `false` if nothing was.
+    async fn person_forget(&self, person: PersonId) -> Result<bool, StoreError>;
+
+    /// The law over the calls that entered in `from..to`; `open_callbacks` are those open now.
+    async fn ledger(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError>;
+    /// Newest first.
+    async fn calls(&self, filter: &CallFilter, page: &Page<(Moment, CallId)>) -> Result<Vec<CallRow>, StoreError>;
+    async fn call(&self, call: CallId) -> Result<Option<CallDetail>, StoreError>;
+    async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError>;
+    /// Oldest first.
+    async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError>;
+    async fn callback(&self, task: TaskId) -> Result<Option<CallbackRow>, StoreError>;
+    /// Oldest first.
+    async fn agent_changes(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Vec<AgentChangeRow>, StoreError>;
+
+    /// Hand-offs that the core has not settled and that are due to be tried, oldest first; of each call only its first.
+    async fn handoffs_due(&self, now: Moment, limit: u32) -> Result<Vec<HandoffDue>, StoreError>;
+    /// The hand-off was tried; it is due again at `next_at` unless its settlement is folded before.
+    async fn handoff_tried(&self, handoff: HandoffId, next_at: Moment) -> Result<(), StoreError>;
+
+    /// Makes a receiver known; it gets the events from here on.
+    async fn receiver_add(&self, receiver: &str) -> Result<(), StoreError>;
+    /// Events due for a receiver, oldest first; of each call only the first that the receiver has not taken.
+    async fn deliveries_due(&self, receiver: &str, now: Moment, limit: u32) -> Result<Vec<DeliveryDue>, StoreError>;
+    async fn delivery_settle(&self, receiver: &str, event: u64, end: DeliveryEnd) -> Result<(), StoreError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database cannot {doing}")]
+    Database {
+        doing: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error("the database's tables cannot be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the column {column} holds {value:?}, which this engine does not know")]
+    Unreadable { column: &'static str, value: String },
+    #[error(
+        "the tables are at byte {tables} of a journal that ends at {journal}: the journal's directory was replaced; put it back, \
+         or move the database file away to begin anew"
+    )]
+    Ahead { tables: u64, journal: u64 },
+}
