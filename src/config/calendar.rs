@@ -17,8 +17,11 @@ const DAY: u16 = 24 * 60;
 pub struct Calendar {
     /// As the scripts ask for it.
     pub name: String,
-    /// Its zone counts, unless the call's region is to decide.
-    pub region: Option<RegionId>,
+    #[serde(default)]
+    pub region: RegionId,
+    /// The region's.
+    #[serde(skip, default = "utc")]
+    pub zone: TimeZone,
     pub open: Week,
     /// Days without service, also if the weekday has hours.
     #[serde(default, deserialize_with = "dates")]
@@ -44,9 +47,9 @@ pub struct Hours(Vec<Range<u16>>);
 
 impl Calendar {
     /// Whether the service is open. The end does not count: `08:00-20:00` is closed at 20:00:00.
-    pub fn is_open(&self, now: Moment, zone: &TimeZone) -> bool {
+    pub fn is_open(&self, now: Moment) -> bool {
         let now = i64::try_from(now.0).ok().and_then(|us| Timestamp::from_microsecond(us).ok()).unwrap_or(Timestamp::MAX);
-        let now = now.to_zoned_datetime(zone.clone());
+        let now = now.to_zoned_datetime(self.zone.clone());
         // The hand of the clock on the wall decides, also on a day of 23 or 25 hours.
         let minute = u16::try_from(i32::from(now.hour()) * 60 + i32::from(now.minute())).unwrap_or(0);
         let today = now.date();
@@ -109,6 +112,10 @@ impl<'de> Deserialize<'de> for Hours {
     }
 }
 
+fn utc() -> TimeZone {
+    TimeZone::UTC
+}
+
 fn dates<'de, D: serde::Deserializer<'de>>(source: D) -> Result<BTreeSet<Date>, D::Error> {
     let read = |text: &String| {
         let wrong = |_| serde::de::Error::custom(format!("`{text}` is no date; write it as \"2027-01-01\", in quotes"));
@@ -125,22 +132,23 @@ mod tests {
     fn a_working_day_opens_at_the_minute_and_is_closed_at_its_end() {
         let calendar = calendar(r#"open = { mon = "08:00-20:00" }"#);
         for (time, open) in [("07:59:59", false), ("08:00:00", true), ("19:59:59", true), ("20:00:00", false)] {
-            assert_eq!(calendar.is_open(barnaul(&format!("2026-11-23T{time}")), &zone()), open, "{time}");
+            assert_eq!(calendar.is_open(barnaul(&format!("2026-11-23T{time}"))), open, "{time}");
         }
     }
 
     #[test]
     fn a_weekday_without_hours_is_closed() {
-        assert!(!calendar(r#"open = { mon = "24h" }"#).is_open(barnaul("2026-11-24T12:00:00"), &zone()));
+        assert!(!calendar(r#"open = { mon = "24h" }"#).is_open(barnaul("2026-11-24T12:00:00")));
     }
 
     #[test]
     fn the_zone_decides_which_day_it_is() {
-        let calendar = calendar(r#"open = { mon = "08:00-20:00" }"#);
+        let mut calendar = calendar(r#"open = { mon = "08:00-20:00" }"#);
         // Monday 08:30 in Barnaul is Monday 04:30 in Moscow.
         let moment = barnaul("2026-11-23T08:30:00");
-        assert!(calendar.is_open(moment, &zone()));
-        assert!(!calendar.is_open(moment, &TimeZone::get("Europe/Moscow").unwrap()));
+        assert!(calendar.is_open(moment));
+        calendar.zone = TimeZone::get("Europe/Moscow").unwrap();
+        assert!(!calendar.is_open(moment));
     }
 
     #[test]
@@ -154,7 +162,7 @@ mod tests {
             ("2026-11-23T06:00:00", false),
             ("2026-11-22T05:00:00", false),
         ] {
-            assert_eq!(calendar.is_open(barnaul(time), &zone()), open, "{time}");
+            assert_eq!(calendar.is_open(barnaul(time)), open, "{time}");
         }
     }
 
@@ -162,7 +170,7 @@ mod tests {
     fn round_the_clock_has_no_gap_at_midnight() {
         let calendar = calendar(r#"open = { sun = "24h", mon = "24h" }"#);
         for time in ["2026-11-22T00:00:00", "2026-11-22T23:59:59", "2026-11-23T00:00:00"] {
-            assert!(calendar.is_open(barnaul(time), &zone()), "{time}");
+            assert!(calendar.is_open(barnaul(time)), "{time}");
         }
     }
 
@@ -176,15 +184,15 @@ mod tests {
             ("2027-01-02T01:00:00", false),
             ("2027-01-08T10:00:00", true),
         ] {
-            assert_eq!(calendar.is_open(barnaul(time), &zone()), open, "{time}");
+            assert_eq!(calendar.is_open(barnaul(time)), open, "{time}");
         }
     }
 
     #[test]
     fn a_lunch_break_is_closed() {
         let calendar = calendar(r#"open = { mon = "09:00-13:00, 14:00-18:00" }"#);
-        assert!(!calendar.is_open(barnaul("2026-11-23T13:30:00"), &zone()));
-        assert!(calendar.is_open(barnaul("2026-11-23T14:00:00"), &zone()));
+        assert!(!calendar.is_open(barnaul("2026-11-23T13:30:00")));
+        assert!(calendar.is_open(barnaul("2026-11-23T14:00:00")));
     }
 
     #[test]
@@ -195,10 +203,10 @@ mod tests {
     }
 
     fn calendar(rest: &str) -> Calendar {
-        toml::from_str::<std::collections::BTreeMap<String, Calendar>>(&format!("c = {{ name = \"c\", {rest} }}"))
-            .unwrap()
-            .remove("c")
-            .unwrap()
+        let text = format!("c = {{ name = \"c\", {rest} }}");
+        let mut calendar = toml::from_str::<std::collections::BTreeMap<String, Calendar>>(&text).unwrap().remove("c").unwrap();
+        calendar.zone = zone();
+        calendar
     }
 
     fn zone() -> TimeZone {

@@ -30,6 +30,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let limits = limits(file);
     let codes = codes(file);
 
+    let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
         data: data.into(),
         scripts: scripts.into(),
@@ -39,6 +40,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         numbers,
         queues,
         agents,
+        agents_by_user,
         routes,
         calendars,
         callbacks: callbacks?.value,
@@ -213,7 +215,7 @@ struct AgentText {
     sha256: bool,
     #[serde(default)]
     auto_answer: bool,
-    #[serde(default = "super::yes")]
+    #[serde(default)]
     ready_on_register: bool,
     #[serde(default = "super::misses")]
     misses_to_break: u8,
@@ -385,11 +387,13 @@ fn routes(file: &mut File, trunks: &[Trunk]) -> Vec<Route> {
 }
 
 fn calendars(file: &mut File, regions: &[Region]) -> Vec<Calendar> {
-    let calendars = file.list::<Calendar>("calendar");
+    let mut calendars = file.list::<Calendar>("calendar");
     unique(file, "calendar", &calendars, "name", |calendar| calendar.name.clone());
-    for calendar in &calendars {
-        if let Some(region) = calendar.value.region {
-            region_of(file, regions, calendar, "[[calendar]]", region);
+    for calendar in &mut calendars {
+        let code = region_of(file, regions, calendar, "[[calendar]]", calendar.value.region);
+        calendar.value.region = code;
+        if let Some(region) = regions.iter().find(|region| region.code == code) {
+            calendar.value.zone = region.time_zone();
         }
     }
     values(calendars)

@@ -34,6 +34,7 @@ pub struct Config {
     pub queues: Vec<Queue>,
     /// `[[agent]]` one by one and each of every `[[agents]]` group.
     pub agents: Vec<Agent>,
+    agents_by_user: BTreeMap<AgentId, usize>,
     pub routes: Vec<Route>,
     pub calendars: Vec<Calendar>,
     pub callbacks: Callbacks,
@@ -67,6 +68,10 @@ impl Config {
 
     pub fn region(&self, region: RegionId) -> Option<&Region> {
         self.regions.iter().find(|r| r.code == region)
+    }
+
+    pub fn agent(&self, agent: &AgentId) -> Option<&Agent> {
+        self.agents_by_user.get(agent).and_then(|at| self.agents.get(*at))
     }
 
     pub fn queue(&self, queue: &QueueId) -> Option<&Queue> {
@@ -290,7 +295,7 @@ pub struct Agent {
     pub skills: BTreeMap<Skill, u8>,
     pub phone: AgentPhone,
     pub auto_answer: bool,
-    /// A phone that registers makes its agent ready; otherwise the agent signs in by code or API.
+    /// A phone that registers makes its agent ready, without a sign-in.
     pub ready_on_register: bool,
     /// Missed offers in a row that end in a break; 0 = never.
     pub misses_to_break: u8,
@@ -423,8 +428,8 @@ pub struct Limits {
     pub legs: usize,
     #[serde(default = "size::<4>")]
     pub contacts: usize,
-    /// How long talks and waiting callers may go on once the engine was asked to stop.
-    #[serde(rename = "drain_s", with = "seconds", default = "secs::<30>")]
+    /// How long a drain waits for talks to end before they are cut.
+    #[serde(rename = "drain_s", with = "seconds", default = "secs::<600>")]
     pub drain: Duration,
 }
 
