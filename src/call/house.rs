@@ -115,7 +115,7 @@ impl House {
         let zone = self.config.region(region).map_or(jiff::tz::TimeZone::UTC, crate::config::Region::time_zone);
         let start = jiff::Timestamp::from_microsecond(i64::try_from(at.0).unwrap_or(i64::MAX))
             .ok()
-            .and_then(|instant| instant.to_zoned(zone).start_of_day().ok());
+            .and_then(|instant| instant.to_zoned_datetime(zone).start_of_day().ok());
         start.map_or(at, |day| Moment(u64::try_from(day.timestamp().as_microsecond()).unwrap_or_default()))
     }
 

@@ -52,14 +52,12 @@ pub fn restore(
 }
 
 fn from_snapshot(bytes: &[u8]) -> Option<Restored> {
-    let read = || {
-        let snapshot: Snapshot = postcard::from_bytes(bytes)?;
-        Ok::<_, postcard::Error>((Acd::restore(&snapshot.acd)?, snapshot.live, snapshot.ledger))
-    };
-    match read() {
+    let read = postcard::from_bytes::<Snapshot>(bytes).map_err(|error| error.to_string());
+    let read = read.and_then(|it| Ok((Acd::restore(&it.acd).map_err(|error| error.to_string())?, it.live, it.ledger)));
+    match read {
         Ok((acd, live, ledger)) => Some(Restored { acd, live, ledger }),
         Err(error) => {
-            tracing::warn!(%error, "the snapshot is of another form; agents sign in anew, the tables keep the callbacks");
+            tracing::warn!(error, "the snapshot is of another form; agents sign in anew, the tables keep the callbacks");
             None
         }
     }
