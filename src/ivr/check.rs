@@ -139,7 +139,7 @@ fn record_without_notice(script: &Script) -> Vec<ScriptError> {
 }
 
 /// Names of the nodes that can be reached from the start; `through` says behind which nodes to look on.
-fn reachable<'a>(script: &'a Script, through: impl Fn(&Node) -> bool) -> BTreeSet<&'a str> {
+fn reachable(script: &Script, through: impl Fn(&Node) -> bool) -> BTreeSet<&str> {
     let mut reached = BTreeSet::new();
     let mut ahead = vec![script.start.value.as_str()];
     while let Some(name) = ahead.pop() {
