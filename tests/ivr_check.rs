@@ -1,6 +1,7 @@
 //! Scripts that must be refused, each with the line and the remedy that its author needs.
 
 use dozvon::ivr::{Known, Script, check_scripts};
+use std::collections::BTreeSet;
 
 const GOOD: &str = r#"title: { ru: Пример, en: Example }
 start: hours
@@ -105,6 +106,26 @@ fn a_queue_needs_the_words_that_tell_the_place() {
         print(&errors),
         "example.yaml:0: there is no WAV for the prompt `ordinal-7`; write its text and render it, or correct the name\n"
     );
+}
+
+/// Editors trust the schema, so it names just the kinds and fields that the engine reads.
+#[test]
+fn the_schema_for_editors_names_the_fields_that_are_read() {
+    let schema: serde_json::Value = serde_json::from_str(include_str!("../ivr-scripts/script.schema.json")).unwrap();
+    let names = |of: &serde_json::Value| of["properties"].as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+    let node = &schema["$defs"]["node"];
+    let read = |text: String| {
+        let told = print(&Script::read("example", &text, &known()).unwrap_err());
+        let fields =
+            told.split("expected ").nth(1).and_then(|rest| rest.split(" at line").next()).unwrap().replace("one of ", "");
+        fields.split(", ").map(|field| field.trim_matches('`').to_owned()).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(names(&schema), read("nothing: 1".to_owned()));
+    assert_eq!(names(node), read(GOOD.replace("goto: { node: closed }", "nothing: {}")));
+    for kind in names(node) {
+        let fields = read(GOOD.replace("goto: { node: closed }", &format!("{kind}: {{ nothing: 1 }}")));
+        assert_eq!(names(&node["properties"][&kind]), fields, "{kind}");
+    }
 }
 
 fn known() -> Known {
