@@ -314,6 +314,7 @@ impl Scene {
             ["full"] => Event::Overflowed { queue: self.queue.clone().unwrap(), why: QueueLeft::Full },
             ["full", other] => Event::Overflowed { queue: QueueId::from(*other), why: QueueLeft::Full },
             ["route", "fails"] => Event::RouteFailed { route: self.route.clone().unwrap(), end: RouteEnd::Busy },
+            ["route", other, "fails"] => Event::RouteFailed { route: RouteId::from(*other), end: RouteEnd::Busy },
             ["place", position] => Event::Announce { position: position.parse().unwrap(), wait: None },
             ["place", position, "wait", minutes] => Event::Announce {
                 position: position.parse().unwrap(),

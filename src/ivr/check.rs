@@ -2,6 +2,7 @@
 
 use super::script::{At, Menu, Node, Script, Target};
 use super::speak;
+use crate::facts::Outcome;
 use crate::ids::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +28,7 @@ pub struct ScriptError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    #[error("this is no script: {why}; write nodes of the kinds notice, say, menu, hours, queue, transfer, hang_up, goto")]
+    #[error("this is no script: {why}; script.schema.json shows what may stand there")]
     Unreadable { why: String },
     #[error("more than {max} nodes; split the service into several scripts")]
     TooManyNodes { max: usize },
@@ -59,6 +60,8 @@ pub enum Problem {
         "`{queue}` records, but a caller can get here without having heard a `notice`; put one on every way, or `record: false`"
     )]
     RecordsUnannounced { queue: String },
+    #[error("`{outcome}` is not for a script to say; use one of: {allowed}")]
+    Outcome { outcome: &'static str, allowed: String },
     #[error("an early announcement cannot contain a {kind}, which needs an answered call; remove it, or `early: false`")]
     NotEarly { kind: &'static str },
     #[error("there is no WAV for the prompt `{prompt}`; write its text and render it, or correct the name")]
@@ -88,7 +91,9 @@ pub fn check_scripts<'a>(
 
 /// More nodes than any service line has; keeps the walks below short.
 const MAX_NODES: usize = 500;
-/// F33: internal numbers have three or four digits; six leave room.
+/// What a robot can know about the end of a call; `served` or `abandoned_in_queue` would be a lie in the ledger.
+const OUTCOMES: [Outcome; 5] = [Outcome::SelfServed, Outcome::Announced, Outcome::Blocked, Outcome::Closed, Outcome::Failed];
+/// Internal numbers have three or four digits; six leave room.
 const MAX_KEYS: usize = 6;
 
 pub(super) fn check(script: &Script, known: &Known) -> Vec<ScriptError> {
@@ -134,7 +139,7 @@ fn record_without_notice(script: &Script) -> Vec<ScriptError> {
 }
 
 /// Names of the nodes that can be reached from the start; `through` says behind which nodes to look on.
-fn reachable<'a>(script: &'a Script, through: impl Fn(&Node) -> bool) -> BTreeSet<&'a str> {
+fn reachable(script: &Script, through: impl Fn(&Node) -> bool) -> BTreeSet<&str> {
     let mut reached = BTreeSet::new();
     let mut ahead = vec![script.start.value.as_str()];
     while let Some(name) = ahead.pop() {
@@ -263,6 +268,10 @@ fn each_node(script: &Script, known: &Known) -> Vec<ScriptError> {
             Node::Transfer(transfer) if !known.routes.contains(&transfer.route.value) => {
                 let problem = Problem::NoSuchRoute { route: transfer.route.value.clone(), known: list(&known.routes) };
                 problems.push((transfer.route.line, problem));
+            }
+            Node::HangUp(end) if !OUTCOMES.contains(&end.outcome) => {
+                let allowed = OUTCOMES.map(Outcome::as_str).join(", ");
+                problems.push((*line, Problem::Outcome { outcome: end.outcome.as_str(), allowed }));
             }
             Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Transfer(_) | Node::HangUp(_) | Node::Goto(_) => {}
         }
