@@ -64,7 +64,10 @@ impl Acd {
 
     pub(super) fn offer_missed(&mut self, now: Moment, id: OfferId, reason: MissReason) {
         let Some(offer) = self.end_offer(id, OfferEnd::Missed(reason)) else { return };
-        // The caller looks first, while this agent is not yet ready: the same agent gets the same caller again only if alone.
+        if let Some(caller) = self.callers.get_mut(&offer.call) {
+            caller.missed_by = Some(offer.agent);
+        }
+        // The caller looks first, while this agent is not yet ready: somebody else comes before the same phone again.
         self.seek_agent(now, offer.call);
         self.agent_missed(now, offer.agent, reason);
     }
