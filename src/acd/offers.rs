@@ -25,6 +25,9 @@ pub(super) struct Offer {
 impl Acd {
     pub(super) fn make_offer(&mut self, now: Moment, choice: Choice, idle: Idle) {
         let Choice { call, agent, why } = choice;
+        if let Err(violation) = self.may_be_offered(call, agent) {
+            return self.violated(violation, call);
+        }
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let offer = self.ids.offer();
         let queue = &mut self.queues[caller.queue];
