@@ -305,7 +305,7 @@ impl Acd {
             State::OnBreak { until: None, .. } | State::Offline | State::Unreachable => {}
             State::Offered { .. } | State::Talking { .. } => {}
         }
-        let changed = (agent.state.name(), agent.state.reason()) != (state.name(), state.reason());
+        let changed = agent.state != state;
         agent.state = state;
         if changed {
             agent.since = now;

@@ -33,9 +33,15 @@ impl Acd {
         match target {
             Some(no) => {
                 self.places += 1;
-                let (entered, place) = earlier.map_or((now, self.places), |earlier| (earlier.rank.entered, earlier.rank.place));
-                let rank = Rank { urgent, priority, entered, place, call };
-                self.enter_queue(now, Caller { queue: no, rank, joined: now, offer: None, announce_at: None, wait_ends: None });
+                let rank = Rank { urgent, priority, entered: now, place: self.places, call };
+                let mut caller =
+                    Caller { queue: no, rank, joined: now, offer: None, missed_by: None, announce_at: None, wait_ends: None };
+                if let Some(earlier) = earlier {
+                    // Who changes the queue keeps the time waited.
+                    (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
+                    caller.missed_by = earlier.missed_by;
+                }
+                self.enter_queue(now, caller);
             }
             None => self.turn_away(call, queue, QueueLeft::Transferred),
         }
@@ -46,7 +52,7 @@ impl Acd {
 
     fn enter_queue(&mut self, now: Moment, caller: Caller) {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
-        if queue.is_full() && self.longest_idle(caller.queue).is_none() {
+        if queue.is_full() && self.longest_idle(queue, None).is_none() {
             let id = queue.id.clone();
             return self.turn_away(call, id, QueueLeft::Full);
         }
@@ -64,12 +70,11 @@ impl Acd {
     /// A free agent at once, else the old place in the queue, unless the wait is over.
     pub(super) fn seek_agent(&mut self, now: Moment, call: CallId) {
         let Some(caller) = self.callers.get(&call) else { return };
-        let (queue, rank, wait_is_over) = (caller.queue, caller.rank, caller.wait_ends.is_some_and(|end| end <= now));
-        match self.choose_agent(now, call, queue) {
+        match self.choose_agent(now, caller) {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
-            None if wait_is_over => self.overflow(now, call, QueueLeft::WaitedTooLong),
+            None if caller.wait_ends.is_some_and(|end| end <= now) => self.overflow(now, call, QueueLeft::WaitedTooLong),
             None => {
-                self.queues[queue].waiting.insert(rank);
+                self.queues[caller.queue].waiting.insert(caller.rank);
             }
         }
     }

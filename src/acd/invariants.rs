@@ -1,4 +1,4 @@
-//! What must be true between any two events, checked as a whole.
+//! What must be true between any two events: as a whole for tests and snapshots, before each offer in every build.
 
 use super::Acd;
 use super::agent::{AgentNo, State};
@@ -14,6 +14,8 @@ pub enum Violation {
     OfferWithoutParties { offer: OfferId },
     #[error("caller {call} is not in exactly one place")]
     CallerNotInOnePlace { call: CallId },
+    #[error("{agent} would have two live offers")]
+    OfferedTwice { agent: AgentId },
     #[error("{agent} is offered a call by no live offer")]
     OfferedByNothing { agent: AgentId },
     #[error("{agent} is not among the ready exactly when ready")]
@@ -31,6 +33,37 @@ pub enum Violation {
 }
 
 impl Acd {
+    /// How often the brain caught itself at a mistake; anything but 0 is a bug of ours.
+    pub fn violations(&self) -> u64 {
+        self.violations
+    }
+
+    /// One live offer an agent, one place a caller.
+    pub(super) fn may_be_offered(&self, call: CallId, agent: AgentNo) -> Result<(), Violation> {
+        let busy = match &self.agents[agent].state {
+            State::Offered { offer, .. } => self.offers.contains_key(offer),
+            // The talk that just ended is still the state.
+            State::Talking { .. } | State::WrapUp { .. } | State::OnBreak { .. } => false,
+            State::Offline | State::Unreachable | State::Ready { .. } => false,
+        };
+        if busy {
+            return Err(Violation::OfferedTwice { agent: self.agents[agent].id.clone() });
+        }
+        match self.callers.get(&call) {
+            Some(caller) if caller.offer.is_none() => Ok(()),
+            Some(_) | None => Err(Violation::CallerNotInOnePlace { call }),
+        }
+    }
+
+    /// The offer is not made; a caller without one keeps the place, the line goes on.
+    pub(super) fn violated(&mut self, violation: Violation, call: CallId) {
+        tracing::error!(%violation, %call, "the queue brain caught itself at a mistake");
+        self.violations += 1;
+        if let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) {
+            self.queues[caller.queue].waiting.insert(caller.rank);
+        }
+    }
+
     /// Looks at everything: for restored snapshots and tests, not for every event.
     pub fn check(&self) -> Result<(), Violation> {
         self.check_numbers()?;

@@ -4,7 +4,7 @@
 //! all callers.
 
 use super::agent::{AgentNo, Agents, Idle, State};
-use super::queue::{QueueNo, Queues, Rank};
+use super::queue::{Caller, Queue, QueueNo, Queues, Rank};
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
 use crate::ids::{AgentId, CallId, Skill};
@@ -37,16 +37,18 @@ pub(super) struct Choice {
 }
 
 impl Acd {
-    /// For a caller: the longest idle of the ready agents whose skills satisfy the queue.
-    pub(super) fn choose_agent(&self, now: Moment, call: CallId, queue: QueueNo) -> Option<(Choice, Idle)> {
-        let (idle, agent) = self.longest_idle(queue)?;
+    /// For a caller: the longest idle of the ready agents whose skills satisfy the queue; whoever missed this caller last only if
+    /// nobody else is ready.
+    pub(super) fn choose_agent(&self, now: Moment, caller: &Caller) -> Option<(Choice, Idle)> {
+        let queue = &self.queues[caller.queue];
+        let (idle, agent) = (self.longest_idle(queue, caller.missed_by)).or_else(|| self.longest_idle(queue, None))?;
         let why = format!("longest idle: {} s", now.since(idle.since).as_secs());
-        Some((Choice { call, agent, why }, idle))
+        Some((Choice { call: caller.rank.call, agent, why }, idle))
     }
 
-    pub(super) fn longest_idle(&self, queue: QueueNo) -> Option<(Idle, AgentNo)> {
-        let first = |group: &GroupNo| self.groups[*group].ready.first().copied();
-        self.queues[queue].groups.iter().filter_map(first).min()
+    pub(super) fn longest_idle(&self, queue: &Queue, but: Option<AgentNo>) -> Option<(Idle, AgentNo)> {
+        let first = |group: &GroupNo| self.groups[*group].ready.iter().find(|(_, agent)| Some(*agent) != but).copied();
+        queue.groups.iter().filter_map(first).min()
     }
 
     /// For an agent who is free: the best head of the queues they may serve.

@@ -48,6 +48,7 @@ pub struct Acd {
     /// Counts entries into queues, so that callers of one moment keep their order; `turns` does the same for idle agents.
     places: u64,
     turns: u64,
+    violations: u64,
     commands: VecDeque<Command>,
 }
 
@@ -65,6 +66,7 @@ impl Acd {
             ids,
             places: 0,
             turns: 0,
+            violations: 0,
             commands: VecDeque::new(),
         }
     }

@@ -25,6 +25,9 @@ pub(super) struct Offer {
 impl Acd {
     pub(super) fn make_offer(&mut self, now: Moment, choice: Choice, idle: Idle) {
         let Choice { call, agent, why } = choice;
+        if let Err(violation) = self.may_be_offered(call, agent) {
+            return self.violated(violation, call);
+        }
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let offer = self.ids.offer();
         let queue = &mut self.queues[caller.queue];
@@ -64,7 +67,10 @@ impl Acd {
 
     pub(super) fn offer_missed(&mut self, now: Moment, id: OfferId, reason: MissReason) {
         let Some(offer) = self.end_offer(id, OfferEnd::Missed(reason)) else { return };
-        // The caller looks first, while this agent is not yet ready: the same agent gets the same caller again only if alone.
+        if let Some(caller) = self.callers.get_mut(&offer.call) {
+            caller.missed_by = Some(offer.agent);
+        }
+        // The caller looks first, while this agent is not yet ready: somebody else comes before the same phone again.
         self.seek_agent(now, offer.call);
         self.agent_missed(now, offer.agent, reason);
     }

@@ -1,6 +1,7 @@
 //! One queue: who waits in it, and in which order.
 
 use super::QueueRules;
+use super::agent::AgentNo;
 use super::matching::GroupNo;
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, QueueId};
@@ -46,6 +47,8 @@ pub(super) struct Caller {
     pub joined: Moment,
     /// The offer that rings for the caller; without one the caller stands in the queue's order.
     pub offer: Option<OfferId>,
+    /// Who missed an offer for this caller last.
+    pub missed_by: Option<AgentNo>,
     pub announce_at: Option<Moment>,
     pub wait_ends: Option<Moment>,
 }

@@ -1,6 +1,6 @@
 //! New rules over a running floor: who waits follows them, who talks finishes the talk.
 
-use super::agent::{AgentNo, Idle, State};
+use super::agent::{AgentNo, Idle, State, Wish};
 use super::matching::Groups;
 use super::offers::Offer;
 use super::{Acd, Rules};
@@ -24,9 +24,7 @@ impl Acd {
         self.withdraw_offers_against_the_rules(now);
         self.send_agents_to_their_states(now);
         self.callers_follow_the_rules(now);
-        for (_, no) in self.ready_agents() {
-            self.ready_agent_takes_a_caller(now, no);
-        }
+        self.ready_agents_take_callers(now);
     }
 
     /// The callers stand in the order of their queue again.
@@ -83,17 +81,30 @@ impl Acd {
         }
     }
 
-    fn ready_agents(&self) -> Vec<(Idle, AgentNo)> {
-        let mut ready: Vec<_> = self.groups.iter().flat_map(|group| group.ready.iter().copied()).collect();
+    /// The longest idle chooses first, except that whoever missed the very caller who is next lets the others choose before.
+    /// Every round but the last settles somebody: the best of all postponed callers cannot have been missed by two.
+    fn ready_agents_take_callers(&mut self, now: Moment) {
+        let mut ready: Vec<(Idle, AgentNo)> = self.groups.iter().flat_map(|group| group.ready.iter().copied()).collect();
         ready.sort_unstable();
-        ready
+        loop {
+            let before = ready.len();
+            ready.retain(|(idle, no)| {
+                let postponed = self.others_may_take_the_missed(now, *no);
+                if !postponed {
+                    self.agent_goes_on_idle_since(now, *no, Wish::Work, *idle);
+                }
+                postponed
+            });
+            if ready.len() == before {
+                return;
+            }
+        }
     }
 
-    fn ready_agent_takes_a_caller(&mut self, now: Moment, no: AgentNo) {
-        if let State::Ready { idle } = self.agents[no].state
-            && let Some(choice) = self.choose_caller(now, no)
-        {
-            self.make_offer(now, choice, idle);
-        }
+    fn others_may_take_the_missed(&self, now: Moment, no: AgentNo) -> bool {
+        let next = self.choose_caller(now, no).and_then(|choice| self.callers.get(&choice.call));
+        next.is_some_and(|caller| {
+            caller.missed_by == Some(no) && self.longest_idle(&self.queues[caller.queue], Some(no)).is_some()
+        })
     }
 }

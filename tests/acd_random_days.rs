@@ -1,0 +1,503 @@
+//! Random days by seed (a model check): callers come and go, phones ring, fail and reject, agents toggle, rules are reloaded.
+//! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
+
+use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Rules};
+use dozvon::clock::Moment;
+use dozvon::facts::{AgentStateName, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
+use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use uuid::Uuid;
+
+const STEPS: u32 = 20_000;
+
+#[test]
+fn invariants_hold_through_a_random_day() {
+    Day::new(1).live(STEPS);
+}
+
+#[test]
+fn invariants_hold_through_another_random_day() {
+    Day::new(122).live(STEPS);
+}
+
+#[test]
+fn invariants_hold_through_a_third_random_day() {
+    Day::new(2026).live(STEPS);
+}
+
+#[test]
+fn the_same_day_lived_twice_ends_the_same() {
+    let mut days = [Day::new(7), Day::new(7)];
+    for day in &mut days {
+        day.live(3_000);
+    }
+    assert_eq!(days[0].acd.state_hash(), days[1].acd.state_hash());
+}
+
+#[test]
+fn a_restored_floor_goes_on_as_the_one_it_was_taken_of() {
+    for seed in [3, 4, 5] {
+        let mut day = Day::new(seed);
+        day.twins_wanted = true;
+        day.live(5_000);
+        assert!(day.twins_seen > 20, "restored {} times", day.twins_seen);
+    }
+}
+
+#[test]
+fn a_broken_snapshot_is_refused() {
+    let mut day = Day::new(9);
+    day.live_without_closing(500);
+    let bytes = day.acd.snapshot();
+    assert!(Acd::restore(&[]).is_err());
+    assert!(Acd::restore(&bytes[..bytes.len() / 2]).is_err());
+    assert!(Acd::restore(&[&[99], &bytes[1..]].concat()).is_err());
+    for at in (1..bytes.len()).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x55;
+        // It may still be a sound floor, but reading it never panics.
+        let _ = Acd::restore(&damaged);
+    }
+}
+
+struct Day {
+    seed: u64,
+    dice: Dice,
+    acd: Acd,
+    now: Moment,
+    step: u32,
+    rules: Rules,
+    twins_wanted: bool,
+    twins_seen: u32,
+    twin: Option<(Acd, u32)>,
+    floor: NaiveFloor,
+}
+
+/// What one can know from events and commands alone.
+#[derive(Default)]
+struct NaiveFloor {
+    entries: BTreeMap<CallId, (Moment, usize)>,
+    callers: BTreeMap<CallId, NaiveCaller>,
+    offers: BTreeMap<OfferId, (CallId, AgentId)>,
+    old_offers: Vec<OfferId>,
+    talks: BTreeMap<AgentId, CallId>,
+    states: BTreeMap<AgentId, AgentStateName>,
+    ends: BTreeMap<CallId, u32>,
+    missed_by: BTreeMap<CallId, AgentId>,
+    tasks: BTreeMap<TaskId, PersonId>,
+}
+
+#[derive(Clone)]
+struct NaiveCaller {
+    queue: QueueId,
+    urgent: bool,
+    priority: u8,
+    offered: bool,
+}
+
+impl Day {
+    fn new(seed: u64) -> Self {
+        let mut day = Self {
+            seed,
+            dice: Dice(seed),
+            acd: Acd::new(IdSource::new(1)),
+            now: Moment::from_secs(1_000),
+            step: 0,
+            rules: Rules::default(),
+            twins_wanted: false,
+            twins_seen: 0,
+            twin: None,
+            floor: NaiveFloor::default(),
+        };
+        day.reload();
+        day
+    }
+
+    fn live(&mut self, steps: u32) {
+        self.live_without_closing(steps);
+        self.close();
+        let not_once: Vec<_> = self.floor.entries.keys().filter(|call| self.floor.ends.get(call) != Some(&1)).collect();
+        assert!(not_once.is_empty(), "seed {}: callers without exactly one end: {not_once:?}", self.seed);
+        assert_eq!(self.acd.violations(), 0, "seed {}", self.seed);
+        assert!(self.floor.ends.len() > steps as usize / 10, "seed {}: a day without callers", self.seed);
+    }
+
+    fn live_without_closing(&mut self, steps: u32) {
+        for _ in 0..steps {
+            self.step += 1;
+            self.time_passes();
+            self.something_happens();
+            self.compare_twins();
+        }
+    }
+
+    /// Everybody stays until the last caller has talked or left.
+    fn close(&mut self) {
+        for _ in 0..20_000 {
+            if self.floor.callers.is_empty() {
+                return;
+            }
+            self.step += 1;
+            self.time_passes();
+            match self.dice.below(3) {
+                0 => self.send_for_an_agent(|agent| Event::AgentReady { agent }),
+                1 => self.an_offer_is_answered(),
+                _ => self.a_talk_ends(),
+            }
+            if self.step.is_multiple_of(5)
+                && let Some(call) = self.dice.one_of(self.floor.callers.keys())
+            {
+                self.send(Event::CallerLeft { call, why: QueueLeft::Abandoned });
+            }
+        }
+        panic!("seed {}: {} callers never get away", self.seed, self.floor.callers.len());
+    }
+
+    fn time_passes(&mut self) {
+        let until = self.now + Duration::from_millis(self.dice.below(900));
+        // One time in four the shell is late.
+        while self.acd.poll_timeout().is_some_and(|due| due <= until) && self.dice.below(4) > 0 {
+            self.now = self.acd.poll_timeout().expect("just seen").max(self.now);
+            let now = self.now;
+            self.acd.handle_timeout(now);
+            if let Some((twin, _)) = &mut self.twin {
+                twin.handle_timeout(now);
+            }
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    fn something_happens(&mut self) {
+        match self.dice.below(100) {
+            0..25 => self.a_caller_comes(),
+            25..29 => self.a_caller_changes(),
+            29..33 => {
+                if let Some(call) = self.dice.one_of(self.floor.callers.keys()) {
+                    let why =
+                        [QueueLeft::Abandoned, QueueLeft::Transferred, QueueLeft::EngineFailed][self.dice.below(3) as usize];
+                    self.send(Event::CallerLeft { call, why });
+                }
+            }
+            33..50 => self.an_offer_is_answered(),
+            50..58 => self.an_offer_is_missed(),
+            58..72 => self.a_talk_ends(),
+            72..78 => self.send_for_an_agent(|agent| Event::AgentReady { agent }),
+            78..80 => self.send_for_an_agent(|agent| Event::AgentOnBreak { agent, reason: "lunch".into() }),
+            80..82 => self.send_for_an_agent(|agent| Event::AgentOffline { agent }),
+            82..88 => {
+                let reachable = self.dice.below(4) > 0;
+                self.send_for_an_agent(|agent| Event::AgentReachable { agent, reachable });
+            }
+            88..92 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
+            92..95 => self.a_late_word(),
+            95..99 => self.callbacks(),
+            _ => self.reload(),
+        }
+    }
+
+    fn a_caller_comes(&mut self) {
+        let call = CallId(Uuid::from_u128(u128::from(self.step)));
+        let (queue, priority, urgent) = (self.queue(), self.dice.below(3) as u8, self.dice.below(10) == 0);
+        self.send(Event::CallerQueued { call, queue, person: None, priority, urgent });
+    }
+
+    fn a_caller_changes(&mut self) {
+        if let Some(call) = self.dice.one_of(self.floor.callers.keys()) {
+            let (queue, priority, urgent) = (self.queue(), self.dice.below(3) as u8, self.dice.below(10) == 0);
+            let caller = self.floor.callers.get_mut(&call).expect("one of them");
+            if caller.queue == queue {
+                (caller.priority, caller.urgent) = (priority, urgent);
+            }
+            self.send(Event::CallerQueued { call, queue, person: None, priority, urgent });
+        }
+    }
+
+    fn an_offer_is_answered(&mut self) {
+        if let Some(offer) = self.dice.one_of(self.floor.offers.keys()) {
+            self.send(Event::OfferAnswered { offer });
+        }
+    }
+
+    fn an_offer_is_missed(&mut self) {
+        if let Some(offer) = self.dice.one_of(self.floor.offers.keys()) {
+            let reasons =
+                [MissReason::NoAnswer, MissReason::Busy, MissReason::Rejected, MissReason::Unregistered, MissReason::Unreachable];
+            let reason = reasons[self.dice.below(5) as usize];
+            self.send(Event::OfferMissed { offer, reason });
+        }
+    }
+
+    fn a_talk_ends(&mut self) {
+        if let Some(agent) = self.dice.one_of(self.floor.talks.keys()) {
+            let call = self.floor.talks[&agent];
+            self.send(Event::TalkEnded { agent, call, by: Party::Citizen });
+        }
+    }
+
+    /// About an offer, a talk, an agent or a caller that is gone: changes nothing at all.
+    fn a_late_word(&mut self) {
+        let Some(offer) = self.dice.one_of(self.floor.old_offers.iter().rev().take(20)) else { return };
+        let before = self.acd.state_hash();
+        let call = CallId(Uuid::from_u128(u128::MAX));
+        for event in [
+            Event::OfferAnswered { offer },
+            Event::OfferMissed { offer, reason: MissReason::Busy },
+            Event::TalkEnded { agent: "op1".into(), call, by: Party::Agent },
+            Event::CallerLeft { call, why: QueueLeft::Abandoned },
+            Event::AgentReady { agent: "nobody".into() },
+        ] {
+            self.send(event);
+        }
+        assert_eq!(self.acd.state_hash(), before, "seed {} step {}: a late word changed the floor", self.seed, self.step);
+    }
+
+    fn callbacks(&mut self) {
+        let (call, task) = (CallId(Uuid::from_u128(u128::from(self.step))), TaskId(u64::from(self.step)));
+        let person = PersonId(Uuid::from_u128(u128::from(self.dice.below(8))));
+        let after = Duration::from_secs(self.dice.below(20));
+        let event = match self.dice.below(4) {
+            0 => Event::PersonServed { person },
+            1 => Event::TaskClosed { task: TaskId(self.dice.below(u64::from(self.step))), how: TaskEnd::Reached },
+            _ => {
+                let outcome = Outcome::ALL[self.dice.below(Outcome::ALL.len() as u64) as usize];
+                Event::CallMissed { task, call, region: RegionId(22), person: Some(person), outcome, after }
+            }
+        };
+        self.send(event);
+    }
+
+    fn reload(&mut self) {
+        let skills = ["therapy", "drugs", "home", "pain"];
+        let dice = &mut self.dice;
+        let mut queues = BTreeMap::new();
+        for no in 0..6 {
+            if dice.below(8) > 0 {
+                let rules = QueueRules {
+                    region: RegionId(22),
+                    requires: BTreeMap::from([(Skill::from(skills[no % 4]), 30 + dice.below(40) as u8)]),
+                    target: Duration::from_secs(dice.below(60)),
+                    priority: dice.below(2) as u8,
+                    max_waiting: dice.below(30) as u32,
+                    max_wait: (dice.below(2) == 0).then(|| Duration::from_secs(dice.below(120))),
+                    ring: Duration::from_secs(dice.below(20)),
+                    wrap_up: Duration::from_secs(dice.below(10)),
+                    announce: (dice.below(2) == 0)
+                        .then(|| (Duration::from_secs(dice.below(9)), Duration::from_secs(dice.below(9)))),
+                };
+                queues.insert(QueueId::from(format!("queue{no}").as_str()), rules);
+            }
+        }
+        let mut agents = BTreeMap::new();
+        for no in 0..25 {
+            if dice.below(10) > 0 {
+                let known = skills.iter().filter(|_| dice.below(2) == 0).collect::<Vec<_>>();
+                let skills = known.into_iter().map(|skill| (Skill::from(*skill), dice.below(100) as u8)).collect();
+                let (always_ready, misses_to_break) = (no % 5 == 0, dice.below(4) as u8);
+                let rules = AgentRules { region: RegionId(22), skills, always_ready, misses_to_break };
+                agents.insert(AgentId::from(format!("op{no}").as_str()), rules);
+            }
+        }
+        self.rules = Rules { queues, agents, callbacks: CallbackRules::default() };
+        self.send(Event::RulesChanged(Box::new(self.rules.clone())));
+    }
+
+    fn queue(&mut self) -> QueueId {
+        QueueId::from(format!("queue{}", self.dice.below(6)).as_str())
+    }
+
+    fn send_for_an_agent(&mut self, event: impl FnOnce(AgentId) -> Event) {
+        let agent = AgentId::from(format!("op{}", self.dice.below(25)).as_str());
+        self.send(event(agent));
+    }
+
+    fn send(&mut self, event: Event) {
+        if let Some((twin, _)) = &mut self.twin {
+            twin.handle(self.now, event.clone());
+        }
+        if let Event::CallerQueued { call, queue, priority, urgent, .. } = &event {
+            let place = self.floor.entries.len();
+            self.floor.entries.entry(*call).or_insert((self.now, place));
+            if let Some(caller) = self.floor.callers.get_mut(call)
+                && caller.queue != *queue
+            {
+                (caller.priority, caller.urgent) = (*priority, *urgent);
+            }
+        }
+        self.acd.handle(self.now, event);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(command) = self.acd.poll_command() {
+            if let Some((twin, _)) = &mut self.twin {
+                assert_eq!(
+                    twin.poll_command().as_ref(),
+                    Some(&command),
+                    "seed {} step {}: the twin differs",
+                    self.seed,
+                    self.step
+                );
+            }
+            self.see(command);
+        }
+        let place = format!("seed {} step {}", self.seed, self.step);
+        self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
+        self.nobody_is_free_for_who_waits(&place);
+        let waiting: u32 = self.acd.queues().map(|queue| queue.waiting + queue.offered).sum();
+        assert_eq!(waiting as usize, self.floor.callers.len(), "{place}: the board counts callers wrong");
+        assert_eq!(self.acd.open_callbacks(None).count(), self.floor.tasks.len(), "{place}: the board counts tasks wrong");
+    }
+
+    fn see(&mut self, command: Command) {
+        let place = format!("seed {} step {}: {command:?}", self.seed, self.step);
+        let floor = &mut self.floor;
+        match command {
+            Command::Offer { offer, call, agent, .. } => {
+                assert_eq!(floor.offers.get(&offer), Some(&(call, agent)), "{place}: another offer was written down");
+            }
+            Command::Withdraw { offer, call } => {
+                let known =
+                    floor.old_offers.last() == Some(&offer) || floor.offers.get(&offer).is_some_and(|(of, _)| *of == call);
+                assert!(known, "{place}: withdraws what does not ring");
+            }
+            Command::Announce { call, position, .. } => {
+                assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
+                assert!(position >= 1, "{place}");
+            }
+            Command::Overflow { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
+            Command::Record(fact) => self.note(fact, &place),
+        }
+    }
+
+    fn note(&mut self, fact: Fact, place: &str) {
+        match fact {
+            Fact::QueueEntered { call, queue, priority, urgent } => {
+                let caller = NaiveCaller { queue, urgent, priority, offered: false };
+                assert!(self.floor.callers.insert(call, caller).is_none(), "{place}: waits twice");
+                // Whoever changed the queue has not ended.
+                self.floor.ends.remove(&call);
+            }
+            Fact::QueueLeft { call, .. } => {
+                assert!(self.floor.callers.remove(&call).is_some_and(|caller| !caller.offered), "{place}: did not wait");
+                *self.floor.ends.entry(call).or_default() += 1;
+            }
+            Fact::OfferMade { offer, call, agent, .. } => {
+                self.is_the_best_choice(call, &agent, place);
+                let caller = self.floor.callers.get_mut(&call).unwrap_or_else(|| panic!("{place}: does not wait"));
+                assert!(!std::mem::replace(&mut caller.offered, true), "{place}: two phones for one caller");
+                assert!(self.floor.offers.values().all(|(_, other)| *other != agent), "{place}: two offers for one agent");
+                self.floor.offers.insert(offer, (call, agent));
+            }
+            Fact::OfferEnded { offer, end } => {
+                let (call, agent) = self.floor.offers.remove(&offer).unwrap_or_else(|| panic!("{place}: no such offer"));
+                self.floor.old_offers.push(offer);
+                match end {
+                    OfferEnd::Answered => {
+                        self.floor.callers.remove(&call);
+                        *self.floor.ends.entry(call).or_default() += 1;
+                    }
+                    OfferEnd::Withdrawn | OfferEnd::Missed(_) => {
+                        if let Some(caller) = self.floor.callers.get_mut(&call) {
+                            caller.offered = false;
+                        }
+                        self.floor.missed_by.insert(call, agent);
+                    }
+                }
+                if end == OfferEnd::Withdrawn {
+                    self.floor.missed_by.remove(&call);
+                }
+            }
+            Fact::TalkStarted { call, agent, .. } => {
+                assert!(self.floor.talks.insert(agent, call).is_none(), "{place}: talks twice");
+            }
+            Fact::TalkEnded { call, agent, .. } => assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}"),
+            Fact::AgentChanged { agent, state, .. } => {
+                self.floor.states.insert(agent, state);
+            }
+            Fact::CallbackOpened { task, person, .. } => {
+                assert!(self.floor.tasks.values().all(|other| *other != person), "{place}: two tasks for a person");
+                self.floor.tasks.insert(task, person);
+            }
+            Fact::CallbackClosed { task, .. } => assert!(self.floor.tasks.remove(&task).is_some(), "{place}: was not open"),
+            Fact::CallbackRepeated { task, .. } => assert!(self.floor.tasks.contains_key(&task), "{place}: was not open"),
+            other => panic!("{place}: not a fact of the acd: {other:?}"),
+        }
+    }
+
+    /// The slow and plain way to choose: all waiting callers, one by one.
+    fn is_the_best_choice(&self, call: CallId, agent: &AgentId, place: &str) {
+        assert!(self.may_serve(agent, &self.floor.callers[&call].queue), "{place}: lacks the skill");
+        let waiting = self.floor.callers.iter().filter(|(_, caller)| !caller.offered && self.may_serve(agent, &caller.queue));
+        let best = waiting.map(|(call, _)| *call).reduce(|best, other| if self.is_before(other, best) { other } else { best });
+        assert_eq!(best, Some(call), "{place}: somebody else was next");
+        if self.floor.missed_by.get(&call) == Some(agent) {
+            let queue = &self.floor.callers[&call].queue;
+            let ready = |(other, state): (&AgentId, &AgentStateName)| {
+                *state == AgentStateName::Ready && other != agent && self.may_serve(other, queue)
+            };
+            assert!(!self.floor.states.iter().any(ready), "{place}: the same agent twice in a row, and not alone");
+        }
+    }
+
+    fn is_before(&self, a: CallId, b: CallId) -> bool {
+        let [a, b] = [a, b].map(|call| {
+            let caller = &self.floor.callers[&call];
+            let rules = &self.rules.queues[&caller.queue];
+            let (entered, place) = self.floor.entries[&call];
+            let wait = self.now.since(entered).as_micros();
+            let target = rules.target.as_micros().max(1);
+            (caller.urgent, u16::from(caller.priority) + u16::from(rules.priority), wait, target, place)
+        });
+        let by_class = (a.0, a.1).cmp(&(b.0, b.1));
+        by_class.then((a.2 * b.3).cmp(&(b.2 * a.3))).then(b.4.cmp(&a.4)).is_gt()
+    }
+
+    fn may_serve(&self, agent: &AgentId, queue: &QueueId) -> bool {
+        let (Some(agent), Some(queue)) = (self.rules.agents.get(agent), self.rules.queues.get(queue)) else { return false };
+        queue.requires.iter().all(|(skill, least)| agent.skills.get(skill).is_some_and(|level| level >= least))
+    }
+
+    fn nobody_is_free_for_who_waits(&self, place: &str) {
+        let waiting: BTreeSet<&QueueId> =
+            self.floor.callers.values().filter(|caller| !caller.offered).map(|caller| &caller.queue).collect();
+        for agent in self.acd.agents().filter(|agent| agent.state == AgentStateName::Ready) {
+            assert!(!waiting.iter().any(|queue| self.may_serve(&agent.agent, queue)), "{place}: {} is free", agent.agent);
+        }
+    }
+
+    fn compare_twins(&mut self) {
+        match &mut self.twin {
+            Some((twin, steps)) if *steps > 0 => {
+                *steps -= 1;
+                assert_eq!(twin.state_hash(), self.acd.state_hash(), "seed {} step {}: the twin differs", self.seed, self.step);
+            }
+            Some(_) => self.twin = None,
+            None if self.twins_wanted && self.dice.below(100) == 0 => {
+                self.twins_seen += 1;
+                self.twin = Some((Acd::restore(&self.acd.snapshot()).expect("a sound snapshot"), 50));
+            }
+            None => {}
+        }
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+
+    fn one_of<'a, T: Clone + 'a>(&mut self, of: impl Iterator<Item = &'a T>) -> Option<T> {
+        let all: Vec<&T> = of.collect();
+        let at = self.below(all.len() as u64) as usize;
+        all.get(at).map(|one| (*one).clone())
+    }
+}
