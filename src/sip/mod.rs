@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+pub mod digest;
+pub mod registrar;
+pub mod sdp;
+
 /// What the user agent has to tell the call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
