@@ -11,8 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub mod digest;
+pub mod framer;
+pub mod message;
 pub mod registrar;
 pub mod sdp;
+mod text;
+mod uri;
+mod vet;
+mod via;
 
 /// What the user agent has to tell the call.
 #[derive(Clone, Debug, PartialEq)]
