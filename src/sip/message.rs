@@ -184,7 +184,7 @@ names! {
     MaxForwards "Max-Forwards", ContentLength "Content-Length" "l", ContentType "Content-Type" "c", Allow "Allow",
     Route "Route", RecordRoute "Record-Route", Supported "Supported" "k", Require "Require", Expires "Expires",
     Authorization "Authorization", ContentEncoding "Content-Encoding" "e", Diversion "Diversion",
-    PCalledPartyId "P-Called-Party-ID", PAssertedIdentity "P-Asserted-Identity", Event "Event" "o",
+    PCalledPartyId "P-Called-Party-ID", PAssertedIdentity "P-Asserted-Identity", Accept "Accept",
 }
 
 impl Message {
