@@ -51,7 +51,11 @@ pub enum Event {
         position: u32,
         wait: Option<Duration>,
     },
+<<<<<<< HEAD
     /// The caller hung up, or an agent or the route took over: the robot is done.
+=======
+    /// The caller hung up, or an agent took over: the robot is done.
+>>>>>>> sip
     Stopped,
 }
 
@@ -80,7 +84,11 @@ pub enum Command {
         priority: u8,
         urgent: bool,
     },
+<<<<<<< HEAD
     /// Dial this route out of the house and connect. A caller who waits in a queue leaves it.
+=======
+    /// Dial this route out of the house and connect.
+>>>>>>> sip
     Transfer {
         route: RouteId,
     },

@@ -2,13 +2,28 @@
 //!
 //! Architecture invariant: no type of `rsip` stands in a public signature, and this room names neither audio nor queues.
 
-use crate::clock::Moment;
 use crate::ids::*;
 use crate::pii::Phone;
 use crate::stream::{Direction, Stream};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+mod dialog;
+pub mod digest;
+pub mod framer;
+pub mod message;
+pub mod registrar;
+mod reply;
+pub mod sdp;
+mod text;
+mod transaction;
+mod uri;
+mod user_agent;
+mod vet;
+mod via;
+
+pub use user_agent::{Counters, UserAgent};
 
 /// What the user agent has to tell the call.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +52,9 @@ pub enum Event {
     Registered { agent: AgentId, reachable: bool },
     /// An agent dialled a feature code from a phone (`*1` ready, …); already answered with an empty call that ends at once.
     FeatureCode { agent: AgentId, code: String },
+    /// A call for a number of ours was turned away by a limit: 486 beyond the trunk's channels, 503 beyond ours or while draining.
+    /// Already answered.
+    Blocked { trunk: TrunkId, dialled: String, caller: Option<Phone>, status: u16 },
     /// A trunk answers our OPTIONS (or its own were seen), or no longer does.
     TrunkReachable { trunk: TrunkId, reachable: bool },
 }
