@@ -113,6 +113,7 @@ impl Conductor {
                     self.work.push_back(Work::Acd(acd::Event::TalkEnded { agent, call: id, by }));
                 }
                 talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, FIRST, true),
+                talk::Command::RobotQuiet => self.work.push_back(Work::Ivr(id, ivr::Event::RouteHeard)),
                 talk::Command::RobotDone => self.dismiss_robot(id),
                 talk::Command::RouteFailed { route, end } => {
                     self.work.push_back(Work::Ivr(id, ivr::Event::RouteFailed { route, end }));

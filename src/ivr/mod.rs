@@ -46,16 +46,14 @@ pub enum Event {
         route: RouteId,
         end: RouteEnd,
     },
+    /// The other house is heard while the route rings: the robot says nothing over it.
+    RouteHeard,
     /// The acd wants the place told to the waiting caller.
     Announce {
         position: u32,
         wait: Option<Duration>,
     },
-<<<<<<< HEAD
     /// The caller hung up, or an agent or the route took over: the robot is done.
-=======
-    /// The caller hung up, or an agent took over: the robot is done.
->>>>>>> sip
     Stopped,
 }
 
@@ -84,11 +82,7 @@ pub enum Command {
         priority: u8,
         urgent: bool,
     },
-<<<<<<< HEAD
     /// Dial this route out of the house and connect. A caller who waits in a queue leaves it.
-=======
-    /// Dial this route out of the house and connect.
->>>>>>> sip
     Transfer {
         route: RouteId,
     },

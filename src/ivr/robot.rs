@@ -92,6 +92,7 @@ impl Caller {
             (_, Event::Hours { open }) => self.hours_told(script, now, open),
             (_, Event::Overflowed { queue, why: _ }) => self.overflowed(script, now, &queue),
             (_, Event::RouteFailed { route, end: _ }) => self.route_failed(script, now, &route),
+            (_, Event::RouteHeard) => self.quiet(),
             (_, Event::Announce { position, wait }) => self.announce(now, speak::place(position, wait)),
             (_, Event::Stopped) => self.done(),
         }
@@ -368,6 +369,11 @@ impl Caller {
     fn music(&mut self, music: &PromptId) {
         self.sounding = true;
         self.commands.push_back(Command::Music(music.clone()));
+    }
+
+    /// Somebody else is heard in our place: there is nothing left to end or to stop.
+    fn quiet(&mut self) {
+        (self.playing, self.until, self.sounding) = (None, None, false);
     }
 
     fn silence(&mut self) {

@@ -84,7 +84,7 @@ enum Back {
     Queue(QueueId),
 }
 
-/// What the citizen hears while a route rings.
+/// What the citizen hears while a route rings: the robot's (or our) ringback, or the other house itself.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Heard {
     Ringback,
@@ -354,12 +354,15 @@ impl Talk {
     // ---- what other legs do ----
 
     fn ringing(&mut self, leg: LegId, early_media: bool) {
-        if let Stage::Routing { step, heard, .. } = &mut self.stage
+        if let Stage::Routing { step, heard, back, .. } = &mut self.stage
             && step.leg == leg
             && early_media
             && *heard == Heard::Ringback
         {
             *heard = Heard::EarlyMedia;
+            if *back == Back::Robot {
+                self.push(Command::RobotQuiet);
+            }
             self.push(Command::Bridge { a: self.citizen, b: leg });
         }
     }
@@ -460,6 +463,7 @@ impl Talk {
         if let Stage::Talking { partner: Partner::Agent { agent, leg, queue } } = self.stage.clone() {
             self.hang_up(leg);
             self.push(Command::AgentFreed { agent, by: Party::Agent });
+            self.push(Command::Ringback { leg: self.citizen });
             self.try_route(now, route, steps.into(), Back::Queue(queue), RouteEnd::Failed);
         }
     }
@@ -469,8 +473,11 @@ impl Talk {
     }
 
     fn route_ended(&mut self, now: Moment, leg: LegId, end: RouteEnd) {
-        if let Stage::Routing { route, rest, back, .. } = self.stage.clone() {
+        if let Stage::Routing { route, rest, back, heard, .. } = self.stage.clone() {
             self.fact(Fact::RouteEnded { call: self.call, leg, end });
+            if heard == Heard::EarlyMedia && !rest.is_empty() {
+                self.push(Command::Ringback { leg: self.citizen });
+            }
             self.try_route(now, route, rest, back, end);
         }
     }
@@ -478,7 +485,6 @@ impl Talk {
     /// The next step of the route; with none left the citizen goes back to where an operator can be had.
     fn try_route(&mut self, now: Moment, route: RouteId, mut steps: VecDeque<RouteStep>, back: Back, last: RouteEnd) {
         if let Some(step) = steps.pop_front() {
-            self.push(Command::Ringback { leg: self.citizen });
             self.push(Command::DialRoute { leg: step.leg, trunk: step.trunk.clone(), number: step.number.clone() });
             self.fact(Fact::RouteTried { call: self.call, route: route.clone(), trunk: step.trunk.clone(), leg: step.leg });
             let until = now + step.ring;

@@ -125,6 +125,7 @@ fn say(command: &Command) -> String {
         Command::CallerLeft { why } => format!("tell queue: caller left {why:?}"),
         Command::AgentFreed { agent, by } => format!("tell queue: {agent} freed by {by:?}"),
         Command::QueueAgain { queue } => format!("tell queue: first in {queue} again"),
+        Command::RobotQuiet => "robot quiet".to_owned(),
         Command::RobotDone => "robot done".to_owned(),
         Command::RouteFailed { route, end } => format!("tell robot: {route} failed {end:?}"),
         Command::Fact(_) | Command::Ended { .. } => unreachable!("written by the runner"),

@@ -174,6 +174,8 @@ pub enum Command {
     },
 
     // For the robot.
+    /// Somebody else is heard while the route rings; the robot stays for the case that nobody answers.
+    RobotQuiet,
     RobotDone,
     RouteFailed {
         route: RouteId,
