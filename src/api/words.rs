@@ -1,0 +1,240 @@
+//! Rows of the tables in the words of the wire: times in RFC 3339 UTC, ids as text, people without their numbers.
+
+use crate::clock::Moment;
+use crate::facts::HandoffResult;
+use crate::store::{self, CallDetail, CallRow, CallbackRow};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+pub struct CallBody {
+    pub call: String,
+    pub region: u16,
+    pub trunk: String,
+    pub dialled: String,
+    /// The same for each call of one person; tells nobody the number.
+    pub person: Option<String>,
+    pub entered: String,
+    pub answered: Option<String>,
+    pub script: Option<String>,
+    /// Of the script with which the call began.
+    pub script_version: Option<u32>,
+    pub theme: Option<String>,
+    pub queue: Option<String>,
+    pub urgent: bool,
+    pub queue_entered: Option<String>,
+    pub first_offer: Option<String>,
+    pub talk_started: Option<String>,
+    pub talk_ended: Option<String>,
+    pub agent: Option<String>,
+    pub recorded: bool,
+    /// `null` while the call is live.
+    pub ended: Option<String>,
+    pub outcome: Option<String>,
+    /// Missed, and without a number to call back.
+    pub unreachable: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CallDetailBody {
+    #[serde(flatten)]
+    pub call: CallBody,
+    pub visits: Vec<StepBody>,
+    pub offers: Vec<StepBody>,
+    pub talks: Vec<StepBody>,
+    pub routes: Vec<StepBody>,
+    pub recordings: Vec<RecordingBody>,
+    pub handoffs: Vec<HandoffBody>,
+}
+
+/// One stay in a queue, offer, talk or route.
+#[derive(Default, Serialize, ToSchema)]
+pub struct StepBody {
+    pub queue: Option<String>,
+    pub agent: Option<String>,
+    pub route: Option<String>,
+    pub trunk: Option<String>,
+    pub began: String,
+    pub ended: Option<String>,
+    /// How it ended, or who ended it.
+    pub end: Option<String>,
+    /// Why this agent was offered the call.
+    pub why: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct RecordingBody {
+    pub started: String,
+    pub ended: Option<String>,
+    pub ms: Option<u64>,
+    /// Places where audio is missing.
+    pub gaps: Option<u32>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct HandoffBody {
+    pub handoff: String,
+    pub theme: Option<String>,
+    pub requested: String,
+    pub settled: Option<String>,
+    /// accepted, booked, waitlisted, refused
+    pub result: Option<String>,
+    pub reference: Option<String>,
+    pub reason: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CallbackBody {
+    pub task: String,
+    pub region: u16,
+    pub person: String,
+    /// Masked; whoever takes the task is told the number.
+    pub phone: Option<String>,
+    /// The first missed call and its outcome.
+    pub call: String,
+    pub outcome: String,
+    pub opened: String,
+    /// How often the person was missed.
+    pub misses: u32,
+    pub last_missed: String,
+    pub taken: Option<String>,
+    pub taken_by: Option<String>,
+    pub closed: Option<String>,
+    pub how: Option<String>,
+}
+
+impl From<CallRow> for CallBody {
+    fn from(row: CallRow) -> Self {
+        let (script, script_version) = row.script.map(|(script, version)| (script.to_string(), version)).unzip();
+        let (ended, outcome) = row.ended.map(|(at, outcome)| (time(at), outcome.as_str().to_owned())).unzip();
+        Self {
+            call: row.call.to_string(),
+            region: row.region.0,
+            trunk: row.trunk.to_string(),
+            dialled: row.dialled,
+            person: row.person.map(|person| person.to_string()),
+            entered: time(row.entered),
+            answered: row.answered.map(time),
+            script,
+            script_version,
+            theme: row.theme,
+            queue: row.queue.map(|queue| queue.to_string()),
+            urgent: row.urgent,
+            queue_entered: row.queue_entered.map(time),
+            first_offer: row.first_offer.map(time),
+            talk_started: row.talk_started.map(time),
+            talk_ended: row.talk_ended.map(time),
+            agent: row.agent.map(|agent| agent.to_string()),
+            recorded: row.recording.is_some(),
+            ended,
+            outcome,
+            unreachable: row.unreachable,
+        }
+    }
+}
+
+impl From<CallDetail> for CallDetailBody {
+    fn from(detail: CallDetail) -> Self {
+        Self {
+            call: detail.call.into(),
+            visits: detail.visits.into_iter().map(StepBody::from).collect(),
+            offers: detail.offers.into_iter().map(StepBody::from).collect(),
+            talks: detail.talks.into_iter().map(StepBody::from).collect(),
+            routes: detail.routes.into_iter().map(StepBody::from).collect(),
+            recordings: detail.recordings.into_iter().map(RecordingBody::from).collect(),
+            handoffs: detail.handoffs.into_iter().map(HandoffBody::from).collect(),
+        }
+    }
+}
+
+impl From<store::QueueVisitRow> for StepBody {
+    fn from(row: store::QueueVisitRow) -> Self {
+        Self { queue: Some(row.queue.to_string()), ..step(row.entered, row.ended) }
+    }
+}
+
+impl From<store::OfferRow> for StepBody {
+    fn from(row: store::OfferRow) -> Self {
+        let (queue, agent) = (Some(row.queue.to_string()), Some(row.agent.to_string()));
+        Self { queue, agent, why: Some(row.why), ..step(row.made, row.ended) }
+    }
+}
+
+impl From<store::TalkRow> for StepBody {
+    fn from(row: store::TalkRow) -> Self {
+        Self { queue: Some(row.queue.to_string()), agent: Some(row.agent.to_string()), ..step(row.started, row.ended) }
+    }
+}
+
+impl From<store::RouteRow> for StepBody {
+    fn from(row: store::RouteRow) -> Self {
+        Self { route: Some(row.route.to_string()), trunk: Some(row.trunk.to_string()), ..step(row.tried, row.ended) }
+    }
+}
+
+impl From<store::RecordingRow> for RecordingBody {
+    fn from(row: store::RecordingRow) -> Self {
+        let end = row.ended;
+        Self {
+            started: time(row.started),
+            ended: end.as_ref().map(|end| time(end.at)),
+            ms: end.as_ref().map(|end| end.ms),
+            gaps: end.map(|end| end.gaps),
+        }
+    }
+}
+
+impl From<store::HandoffRow> for HandoffBody {
+    fn from(row: store::HandoffRow) -> Self {
+        let (settled, result) = row.settled.map(|(at, result)| (time(at), result)).unzip();
+        let (result, reference, reason) = match result {
+            None => (None, None, None),
+            Some(HandoffResult::Accepted { reference }) => (Some("accepted"), Some(reference), None),
+            Some(HandoffResult::Booked { reference }) => (Some("booked"), Some(reference), None),
+            Some(HandoffResult::Waitlisted { reference }) => (Some("waitlisted"), Some(reference), None),
+            Some(HandoffResult::Refused { reason }) => (Some("refused"), None, Some(reason)),
+        };
+        Self {
+            handoff: row.handoff.to_string(),
+            theme: row.theme,
+            requested: time(row.requested),
+            settled,
+            result: result.map(str::to_owned),
+            reference,
+            reason,
+        }
+    }
+}
+
+impl From<CallbackRow> for CallbackBody {
+    fn from(row: CallbackRow) -> Self {
+        let (taken, taken_by) = row.taken.map(|(at, agent)| (time(at), agent.to_string())).unzip();
+        let (closed, how) = row.closed.map(|(at, how)| (time(at), how)).unzip();
+        Self {
+            task: row.task.to_string(),
+            region: row.region.0,
+            person: row.person.to_string(),
+            phone: row.phone.map(|phone| phone.to_string()),
+            call: row.call.to_string(),
+            outcome: row.outcome.as_str().to_owned(),
+            opened: time(row.opened),
+            misses: row.misses,
+            last_missed: time(row.last_missed),
+            taken,
+            taken_by,
+            closed,
+            how,
+        }
+    }
+}
+
+fn step(began: Moment, ended: Option<(Moment, String)>) -> StepBody {
+    let (ended, end) = ended.map(|(at, how)| (time(at), how)).unzip();
+    StepBody { began: time(began), ended, end, ..StepBody::default() }
+}
+
+fn time(moment: Moment) -> String {
+    let instant = i64::try_from(moment.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
+    // Always six digits, so that the texts sort like the times.
+    format!("{:.6}", instant.unwrap_or(jiff::Timestamp::MAX))
+}
