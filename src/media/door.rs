@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MediaCommand {
-    /// Bind a port pair of this network (by its name in the configuration). Answered by `Opened` or `OpenFailed`.
-    Open { leg: LegId, network: String },
+    /// Bind a port pair of this network (by its name in the configuration). Answered by `Opened` or `OpenFailed`. `near` is the leg it
+    /// will be bridged with, if that is known: the two then share a thread.
+    Open { leg: LegId, network: String, near: Option<LegId> },
     /// The far end is known (again): send there, take only from there. `learn` allows the source to differ (NAT) for the first few
     /// packets, then it is locked.
     Connect { leg: LegId, stream: Stream, learn: bool },
@@ -31,6 +32,8 @@ pub enum MediaCommand {
     SendDigit { leg: LegId, digit: char },
     /// Close the leg; its port rests before it is used again. Answered by `Closed`.
     Close { leg: LegId },
+    /// Read the prompt folders again; what plays goes on with what it began with.
+    ReloadPrompts,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
