@@ -1,0 +1,112 @@
+//! Which RTP ports of each network are free, taken, or resting after a call.
+
+use crate::clock::Moment;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// One `[[network]]` of the configuration as far as audio is concerned.
+#[derive(Clone, Debug)]
+pub struct MediaNetwork {
+    pub name: String,
+    pub bind: IpAddr,
+    /// RTP takes the even ports of the range, the odd ones are kept for RTCP (RFC 3550 §11).
+    pub ports: RangeInclusive<u16>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum PortError {
+    #[error("there is no network `{0}`")]
+    NoSuchNetwork(String),
+    #[error("all ports of network `{0}` are taken or resting")]
+    NoneFree(String),
+}
+
+/// A port that belongs to one leg until it is put to rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    pub network: usize,
+    pub address: SocketAddr,
+}
+
+#[derive(Debug)]
+pub struct Ports {
+    networks: Vec<Pool>,
+    by_name: BTreeMap<String, usize>,
+    rest: Duration,
+}
+
+#[derive(Debug)]
+struct Pool {
+    bind: IpAddr,
+    /// Longest unused first.
+    free: VecDeque<u16>,
+    resting: VecDeque<(Moment, u16)>,
+}
+
+impl Ports {
+    /// A port rests for `rest` after its call: who still sends there is heard by nobody.
+    pub fn new(networks: &[MediaNetwork], rest: Duration) -> Self {
+        let by_name = networks.iter().enumerate().map(|(at, network)| (network.name.clone(), at)).collect();
+        let pool = |network: &MediaNetwork| Pool {
+            bind: network.bind,
+            free: network.ports.clone().filter(|port| port % 2 == 0).collect(),
+            resting: VecDeque::new(),
+        };
+        Self { networks: networks.iter().map(pool).collect(), by_name, rest }
+    }
+
+    pub fn take(&mut self, now: Moment, network: &str) -> Result<Port, PortError> {
+        let at = self.by_name.get(network).copied().ok_or_else(|| PortError::NoSuchNetwork(network.into()))?;
+        let pool = self.networks.get_mut(at).ok_or_else(|| PortError::NoSuchNetwork(network.into()))?;
+        while let Some((until, port)) = pool.resting.front().copied()
+            && until <= now
+        {
+            pool.resting.pop_front();
+            pool.free.push_back(port);
+        }
+        let port = pool.free.pop_front().ok_or_else(|| PortError::NoneFree(network.into()))?;
+        Ok(Port { network: at, address: SocketAddr::new(pool.bind, port) })
+    }
+
+    pub fn put_to_rest(&mut self, now: Moment, port: &Port) {
+        if let Some(pool) = self.networks.get_mut(port.network) {
+            pool.resting.push_back((now + self.rest, port.address.port()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports() -> Ports {
+        let network = MediaNetwork { name: "trunk".into(), bind: IpAddr::from([127, 0, 0, 1]), ports: 4001..=4005 };
+        Ports::new(&[network], Duration::from_secs(5))
+    }
+    fn number(port: Result<Port, PortError>) -> Option<u16> {
+        port.ok().map(|port| port.address.port())
+    }
+
+    #[test]
+    fn only_even_ports_of_the_range_are_given() {
+        let mut ports = ports();
+        assert_eq!(number(ports.take(Moment::ZERO, "trunk")), Some(4002));
+        assert_eq!(number(ports.take(Moment::ZERO, "trunk")), Some(4004));
+        assert_eq!(ports.take(Moment::ZERO, "trunk"), Err(PortError::NoneFree("trunk".into())));
+        assert_eq!(ports.take(Moment::ZERO, "moon"), Err(PortError::NoSuchNetwork("moon".into())));
+    }
+
+    #[test]
+    fn port_rests_after_its_call() {
+        let mut ports = ports();
+        let first = ports.take(Moment::ZERO, "trunk").unwrap();
+        let second = ports.take(Moment::ZERO, "trunk").unwrap();
+        ports.put_to_rest(Moment::from_secs(10), &first);
+        ports.put_to_rest(Moment::from_secs(11), &second);
+        assert_eq!(number(ports.take(Moment(14_999_999), "trunk")), None);
+        assert_eq!(number(ports.take(Moment::from_secs(15), "trunk")), Some(4002));
+        assert_eq!(number(ports.take(Moment::from_secs(15), "trunk")), None);
+    }
+}
