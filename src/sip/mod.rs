@@ -16,6 +16,8 @@ pub mod message;
 pub mod registrar;
 mod reply;
 pub mod sdp;
+#[cfg(feature = "live")]
+pub mod shell;
 mod text;
 mod transaction;
 mod uri;
