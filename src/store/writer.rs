@@ -39,9 +39,13 @@ impl<R: Entry> Source<R> {
         let dir = log.dir().to_owned();
         Self { dir, committed: log.committed(), durable: log.durable(), _records: std::marker::PhantomData }
     }
+
+    fn closed(&self) -> bool {
+        self.durable.has_changed().is_err()
+    }
 }
 
-/// Follows both streams until they are closed (their logs dropped) and folded. To be spawned.
+/// Follows both streams until they are closed (their logs dropped) and folded, or cannot be folded. To be spawned.
 pub async fn follow(store: Arc<dyn Store>, facts: Source<Record>, people: Source<PersonSeen>, folded: watch::Sender<Folded>) {
     let mut pause = PAUSE_FIRST;
     let mut writer = Writer { store, facts: Follower::new(facts), people: Follower::new(people), folded };
@@ -58,6 +62,10 @@ pub async fn follow(store: Arc<dyn Store>, facts: Source<Record>, people: Source
                 if pause == PAUSE_FIRST {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the tables fall behind; calls go on");
                     writer.folded.send_modify(|folded| folded.failing = true);
+                }
+                // The engine has stopped and waits: the next life folds the rest.
+                if writer.facts.source.closed() && writer.people.source.closed() {
+                    return;
                 }
                 pause = (pause * 2).min(PAUSE_LONGEST);
                 tokio::time::sleep(pause).await;
