@@ -1,16 +1,21 @@
 //! What each subcommand does.
 
 use super::*;
+use dozvon::api::{self, ApiState};
 use dozvon::call::request::Engine;
 use dozvon::call::serve::{Streams, open_streams, start};
+use dozvon::clock::{Clock, Moment};
+use dozvon::config::{Region, span};
 use dozvon::facts::Ledger;
 use dozvon::ids::RegionId;
+use dozvon::store::Store;
 use dozvon::store::sqlite::SqliteStore;
 use dozvon::store::writer::{Folded, Source, follow};
-use dozvon::store::Store;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -38,12 +43,33 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::new(&house.config.data.join("dozvon.db")));
     let (folded, tables) = watch::channel(Folded::default());
     let writer = tokio::spawn(follow(store.clone(), Source::of(&streams.journal), Source::of(&streams.people), folded));
+    let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
+    let bind = house.config.http.bind;
+    let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let running = start(house, streams)?;
-    tokio::spawn(tell_how_far_the_tables_are(running.engine.clone(), tables));
+    tracing::info!(%bind, "HTTP");
+    tokio::spawn(tell_how_far_the_tables_are(running.engine.clone(), tables.clone()));
+    let api_state = ApiState {
+        engine: running.engine.clone(),
+        store: store.clone(),
+        folded: tables,
+        clock: running.clock,
+        regions,
+        token,
+        recordings,
+        core: None,
+        sockets_bound: Arc::new(AtomicBool::new(true)),
+        counted: None,
+    };
     tokio::spawn(obey_signals(running.engine.clone()));
+    let (ended_now, ended) = tokio::sync::oneshot::channel::<()>();
+    let http = tokio::spawn(api::serve(listener, api_state, async move { drop(ended.await) }));
     drop(running.engine);
 
     let ended = tokio::task::spawn_blocking(move || running.loop_thread.join()).await?;
+    drop(ended_now);
+    // Pages that still listen for events are cut.
+    http.abort();
     // The streams closed with the loop, so the writer ends as soon as it has folded everything.
     if tokio::time::timeout(LAST_FOLD, writer).await.is_err() {
         tracing::warn!("the tables are behind; they catch up at the next start");
@@ -79,11 +105,14 @@ async fn obey_signals(engine: Engine) {
 
 pub fn ledger(config: &Path, region: Option<u16>, from: Option<&str>, to: Option<&str>) -> anyhow::Result<()> {
     let house = House::read(config).map_err(|errors| anyhow::anyhow!("\n{errors}"))?;
-    let region = region.map(RegionId);
-    let span = dozvon::api::span(&house.config, region, from, to).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let known =
+        |code: u16| house.config.region(RegionId(code)).with_context(|| format!("the configuration has no region {code}"));
+    let of = region.map(known).transpose()?;
+    let zone = of.or(house.config.regions.first()).map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
+    let span = span(Clock::start(Moment::ZERO).now(), &zone, from, to)?;
     let store = SqliteStore::new(&house.config.data.join("dozvon.db"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ledger: Ledger = runtime.block_on(store.ledger(region, span.from, span.to))?;
+    let ledger: Ledger = runtime.block_on(store.ledger(region.map(RegionId), span.start, span.end))?;
     println!("{}", serde_json::to_string_pretty(&ledger)?);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use dozvon::call::{self, House};
+use dozvon::call::House;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

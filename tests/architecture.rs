@@ -32,8 +32,20 @@ const SHELLS: [&str; 1] = ["sip/shell.rs"];
 
 /// What no brain may touch.
 const WORLD: [&str; 14] = [
-    "tokio", "std::net::UdpSocket", "std::net::TcpStream", "std::fs", "std::thread", "std::process", "std::env::var",
-    "Instant::now", "SystemTime::now", "HashMap", "async fn", "sqlx", "axum", "getrandom",
+    "tokio",
+    "std::net::UdpSocket",
+    "std::net::TcpStream",
+    "std::fs",
+    "std::thread",
+    "std::process",
+    "std::env::var",
+    "Instant::now",
+    "SystemTime::now",
+    "HashMap",
+    "async fn",
+    "sqlx",
+    "axum",
+    "getrandom",
 ];
 
 /// An outside library and the rooms (or files) that may name it.
@@ -168,6 +180,7 @@ fn tree() -> BTreeMap<String, String> {
 
 /// A module of tests in a file or folder of its own.
 fn is_test(path: &PathBuf) -> bool {
-    let word = |part: &str| ["tests", "scenarios", "random_walk", "random_days", "pair", "test"].contains(&part.trim_end_matches(".rs"));
+    let word =
+        |part: &str| ["tests", "scenarios", "random_walk", "random_days", "pair", "test"].contains(&part.trim_end_matches(".rs"));
     path.components().any(|part| word(&part.as_os_str().to_string_lossy()))
 }

@@ -3,15 +3,13 @@
 use super::House;
 use super::fault::{Asked, ErrorBody, Fault};
 use crate::clock::Moment;
-use crate::config::Region;
+use crate::config::{Region, span};
 use crate::ids::RegionId;
 use crate::store::writer::caught_up;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -82,43 +80,14 @@ impl House {
         self.state.regions.iter().find(|region| region.code == code).map(Some).ok_or_else(unknown)
     }
 
-    /// From the beginning of today to its end, in the region's zone, unless the question says otherwise.
+    /// Today in the region's zone, unless the question says otherwise.
     pub fn span(&self, region: Option<&Region>, from: Option<&str>, to: Option<&str>) -> Result<(Moment, Moment), Fault> {
         let zone = region.or(self.state.regions.first()).map_or(TimeZone::UTC, Region::time_zone);
-        let now = i64::try_from(self.state.clock.now().0).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
-        let today = now.unwrap_or(Timestamp::MAX).to_zoned_datetime(zone.clone()).date();
-        let from = match from {
-            None => beginning(today, &zone),
-            Some(text) => instant(text).or_else(|| beginning(text.parse().ok()?, &zone)),
-        };
-        let to = match to {
-            None => end(today, &zone),
-            Some(text) => instant(text).or_else(|| end(text.parse().ok()?, &zone)),
-        };
-        let unclear = |key: &str| {
-            let remedy = "write 2026-11-24 or 2026-11-24T08:00:00+07:00 (a plus in a query is %2B)";
-            Fault::invalid(format!("`{key}` is no moment"), remedy)
-        };
-        let (from, to) = (from.ok_or_else(|| unclear("from"))?, to.ok_or_else(|| unclear("to"))?);
-        if from >= to {
-            return Err(Fault::invalid("`from` is not before `to`", "exchange them"));
-        }
-        Ok((from, to))
+        let span = span(self.state.clock.now(), &zone, from, to).map_err(|error| {
+            let text = error.to_string();
+            let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+            Fault::invalid(what, remedy)
+        })?;
+        Ok((span.start, span.end))
     }
-}
-
-fn instant(text: &str) -> Option<Moment> {
-    moment(text.parse().ok()?)
-}
-
-fn beginning(day: Date, zone: &TimeZone) -> Option<Moment> {
-    moment(day.to_zoned_datetime(zone.clone()).ok()?.timestamp())
-}
-
-fn end(day: Date, zone: &TimeZone) -> Option<Moment> {
-    beginning(day.tomorrow().ok()?, zone)
-}
-
-fn moment(instant: Timestamp) -> Option<Moment> {
-    u64::try_from(instant.as_microsecond()).ok().map(Moment)
 }

@@ -5,6 +5,7 @@ use super::live_call::LiveCall;
 use super::view;
 use crate::clock::Moment;
 use crate::facts::AgentStateName;
+use crate::ids::QueueId;
 
 impl Conductor {
     pub(super) fn board(&mut self) -> view::Board {
@@ -29,7 +30,7 @@ impl Conductor {
     }
 
     fn queues(&self) -> Vec<view::Queue> {
-        let title = |queue| self.house.config.queue(queue).map(|queue| queue.title.clone()).unwrap_or_default();
+        let title = |queue: &QueueId| self.house.config.queue(queue).map(|queue| queue.title.clone()).unwrap_or_default();
         let queues = self.acd.queues().map(|queue| view::Queue {
             title: title(&queue.queue),
             queue: queue.queue.to_string(),

@@ -17,7 +17,7 @@ use crate::journal::{Body, Brain, Journal, LedgerFold, LiveCalls, People, Record
 use crate::media::Media;
 use crate::media::door::MediaEvent;
 use crate::pii::PersonKey;
-use crate::sip::{self, Sockets, UserAgent};
+use crate::sip::{Received, Sockets, UserAgent};
 use crate::talk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -156,7 +156,7 @@ impl Conductor {
         tokio::select! {
             biased;
             event = self.media_events.recv() => event.map_or(Intake::Time, Intake::Media),
-            () = self.sockets.readable() => Intake::Datagrams,
+            _ = self.sockets.readable() => Intake::Datagrams,
             Some(request) = self.requests.recv() => Intake::Request(request),
             () = tokio::time::sleep(idle) => Intake::Time,
         }
@@ -175,11 +175,10 @@ impl Conductor {
         }
         let now = self.now;
         let Self { sockets, agent, .. } = self;
-        sockets.recv_batch(
-            Self::MAX_INTAKE,
-            &mut |network, from, bytes| agent.handle_datagram(now, network, from, bytes),
-        );
-        sockets.recv_refusals(&mut |network, to| agent.handle_icmp(now, network, to));
+        sockets.recv_batch(Self::MAX_INTAKE, |received| match received {
+            Received::Datagram { network, from, bytes } => agent.handle_datagram(now, network, from, bytes),
+            Received::Refused { network, peer } => agent.handle_icmp(now, network, peer),
+        });
         for _ in 0..Self::MAX_INTAKE {
             let Ok(event) = self.media_events.try_recv() else { break };
             self.from_media(event);
@@ -339,7 +338,9 @@ impl Conductor {
         }
         let failing = people.err().map(|error| error.to_string()).or(facts.err().map(|error| error.to_string()));
         match (&failing, self.journal_failing) {
-            (Some(error), false) => tracing::error!(error, "the journal cannot be written; the line answers on, but a crash would forget"),
+            (Some(error), false) => {
+                tracing::error!(error, "the journal cannot be written; the line answers on, but a crash would forget")
+            }
             (None, true) => tracing::warn!("the journal is written again"),
             (Some(_), true) | (None, false) => {}
         }
@@ -351,9 +352,13 @@ impl Conductor {
 
     fn act(&mut self) {
         while let Some(transmit) = self.agent.poll_transmit() {
-            self.sockets.send(&transmit);
+            if let Err(error) = self.sockets.send(&transmit) {
+                tracing::debug!(%error, to = %transmit.to, "a datagram was not sent");
+            }
         }
-        self.media.send_all(self.acts.media.drain(..));
+        for command in self.acts.media.drain(..) {
+            self.media.send(command);
+        }
     }
 
     fn is_drained(&self) -> bool {

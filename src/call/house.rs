@@ -158,10 +158,11 @@ impl House {
 
     pub fn sip_settings(&self) -> sip::Settings {
         let config = &self.config;
-        let networks = config
-            .networks
-            .iter()
-            .map(|network| sip::Network { name: network.name.clone(), bind: network.bind, advertise: network.advertised() });
+        let networks = config.networks.iter().map(|network| sip::Network {
+            name: network.name.clone(),
+            bind: network.bind,
+            advertise: network.advertised(),
+        });
         let trunks = config.trunks.iter().map(|trunk| sip::Trunk {
             trunk: trunk.name.clone(),
             network: trunk.network.clone(),
@@ -224,7 +225,8 @@ fn read_scripts(config: &Config) -> Result<BTreeMap<ScriptId, Arc<Script>>, Stri
     let mut texts = Vec::new();
     for script in named {
         let path = config.scripts.join(format!("{script}.yaml"));
-        let text = std::fs::read_to_string(&path).map_err(|cause| format!("{}: the script cannot be read: {cause}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|cause| format!("{}: the script cannot be read: {cause}", path.display()))?;
         texts.push((script.as_str(), text));
     }
     let scripts = ivr::check_scripts(texts.iter().map(|(name, text)| (*name, text.as_str())), &known)

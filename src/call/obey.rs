@@ -87,7 +87,9 @@ impl Conductor {
                     self.acts.sip.push(sip::Command::Reject { leg, status, retry_after: None });
                     self.legs.close(&mut self.acts, leg);
                 }
-                talk::Command::DialAgent { leg, agent, queue, auto_answer } => self.dial_agent(id, leg, agent, queue, auto_answer),
+                talk::Command::DialAgent { leg, agent, queue, auto_answer } => {
+                    self.dial_agent(id, leg, agent, queue, auto_answer)
+                }
                 talk::Command::DialRoute { leg, trunk, number } => self.dial_route(id, leg, trunk, number),
                 talk::Command::HangUp { leg, elsewhere } => {
                     let reason = elsewhere.then_some(sip::HangUpReason::CompletedElsewhere);

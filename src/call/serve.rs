@@ -7,7 +7,7 @@ use super::request::{Engine, Request};
 use crate::clock::Clock;
 use crate::ids::IdSource;
 use crate::journal::{Journal, Limits, People};
-use crate::media::{self, Media};
+use crate::media::{Media, MediaNetwork, MediaSettings};
 use crate::pii::PersonKey;
 use crate::sip::{Sockets, UserAgent};
 use anyhow::Context;
@@ -85,19 +85,18 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
 /// Bit of the epoch that marks legs that came in.
 const INBOUND: u32 = 1 << 22;
 
-fn media_settings(house: &House) -> media::Settings {
-    let networks = house.config.networks.iter().map(|network| media::Network {
+fn media_settings(house: &House) -> MediaSettings {
+    let networks = house.config.networks.iter().map(|network| MediaNetwork {
         name: network.name.clone(),
         bind: network.media_ip(),
-        advertise: network.advertise.unwrap_or(network.media_ip()),
         ports: network.ports.first..=network.ports.last,
     });
-    media::Settings {
+    MediaSettings {
         networks: networks.collect(),
         threads: house.config.media.threads,
         prompt_dirs: vec![house.config.scripts.join("prompts")],
-        recordings: house.config.recordings(),
-        ..media::Settings::default()
+        record_dir: house.config.recordings(),
+        ..MediaSettings::default()
     }
 }
 

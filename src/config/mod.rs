@@ -6,10 +6,12 @@ mod calendar;
 mod check;
 mod read;
 mod secret;
+mod span;
 
 pub use calendar::{Calendar, Hours, Week};
 pub use read::{ConfigError, ConfigErrors};
 pub use secret::{Secret, read_or_make};
+pub use span::{SpanError, span};
 
 use crate::ids::*;
 use crate::pii::Phone;

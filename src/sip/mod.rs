@@ -25,6 +25,8 @@ mod user_agent;
 mod vet;
 mod via;
 
+#[cfg(feature = "live")]
+pub use shell::{Received, Sockets};
 pub use user_agent::{Counters, UserAgent};
 
 /// What the user agent has to tell the call.
