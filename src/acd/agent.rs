@@ -147,12 +147,24 @@ impl Agent {
         self.misses_to_break = rules.misses_to_break;
     }
 
+    /// What the agent becomes when nothing holds them and this is the wish.
+    pub fn state_for(&self, wish: Wish, idle: Idle) -> State {
+        match wish {
+            _ if !self.listed => State::Offline,
+            Wish::Offline => State::Offline,
+            Wish::Break(reason) => State::OnBreak { reason, until: None },
+            Wish::Work if !self.reachable => State::Unreachable,
+            Wish::Work => State::Ready { idle },
+        }
+    }
+
     pub fn answered(&mut self) {
         self.served += 1;
         self.misses_in_a_row = 0;
         self.failures_in_a_row = 0;
     }
 
+    /// Counts the miss, and says what its reason means for the agent.
     fn judge_miss(&mut self, reason: MissReason) -> AfterMiss {
         self.missed += 1;
         let counts = match reason {
@@ -258,7 +270,7 @@ impl Acd {
         let wish = then.clone();
         let after = self.agents[no].judge_miss(reason);
         match (wish, after) {
-            (Wish::Work, AfterMiss::Pause(reason, length)) if self.agents[no].listed => {
+            (Wish::Work, AfterMiss::Pause(reason, length)) => {
                 self.agent_becomes(now, no, State::OnBreak { reason: reason.to_owned(), until: Some(now + length) });
             }
             (Wish::Work, AfterMiss::Break(reason)) => self.agent_goes_on(now, no, Wish::Break(reason.to_owned())),
@@ -312,18 +324,6 @@ impl Acd {
             let (state, reason) = (agent.state.name(), agent.state.reason().map(str::to_owned));
             let fact = Fact::AgentChanged { agent: agent.id.clone(), region: agent.region, state, reason };
             self.record(fact);
-        }
-    }
-}
-
-impl Agent {
-    pub fn state_for(&self, wish: Wish, idle: Idle) -> State {
-        match wish {
-            _ if !self.listed => State::Offline,
-            Wish::Offline => State::Offline,
-            Wish::Break(reason) => State::OnBreak { reason, until: None },
-            Wish::Work if !self.reachable => State::Unreachable,
-            Wish::Work => State::Ready { idle },
         }
     }
 }

@@ -84,7 +84,7 @@ impl Head<'_> {
     /// The greater is served first: urgent, then priority, then the wait in targets, then who entered first.
     fn compare(&self, other: &Self) -> Ordering {
         // wait / target against wait / target, without the division
-        let wait_in_targets = |a: &Self, b: &Self| a.wait.as_micros() * b.target.as_micros().max(1);
+        let wait_in_targets = |a: &Self, b: &Self| a.wait.as_micros().saturating_mul(b.target.as_micros().max(1));
         (self.rank.urgent.0.cmp(&other.rank.urgent.0))
             .then_with(|| self.priority.cmp(&other.priority))
             .then_with(|| wait_in_targets(self, other).cmp(&wait_in_targets(other, self)))
