@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// At most two pictures a second: people do not read faster.
 const EVERY: Duration = Duration::from_millis(500);
@@ -94,28 +94,10 @@ fn essence(board: &Board) -> Board {
 pub async fn events(State(house): State<Arc<House>>) -> Result<Response, Fault> {
     let full = |_| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too many are watching", "close some boards, then ask again");
     let seat = house.pictures.seats.clone().try_acquire_owned().map_err(full)?;
-    let mut pictures = house.pictures.newest.subscribe();
+    let pictures = house.pictures.newest.subscribe();
     house.pictures.wanted.notify_one();
-    let (to_watcher, mut held) = mpsc::channel::<Arc<Picture>>(MAX_HELD);
-    tokio::spawn(async move {
-        let _seat = seat;
-        loop {
-            let picture = pictures.borrow_and_update().clone();
-            if let Some(picture) = picture
-                && to_watcher.try_send(picture).is_err()
-            {
-                // Gone, or too slow: the stream ends with what is held.
-                return;
-            }
-            let changed = tokio::select! {
-                changed = pictures.changed() => changed.is_ok(),
-                () = to_watcher.closed() => false,
-            };
-            if !changed {
-                return;
-            }
-        }
-    });
+    let (to_watcher, mut held) = mpsc::channel(MAX_HELD);
+    tokio::spawn(feed(pictures, to_watcher, seat));
     let stream = async_stream::stream! {
         while let Some(picture) = held.recv().await {
             yield Ok::<_, Infallible>(Event::default().event("board").id(picture.sequence.to_string()).data(&picture.json));
@@ -124,4 +106,58 @@ pub async fn events(State(house): State<Arc<House>>) -> Result<Response, Fault> 
     let stream = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     // Proxies must not gather pictures before they pass them on.
     Ok(([(header::HeaderName::from_static("x-accel-buffering"), "no")], stream).into_response())
+}
+
+/// Passes pictures on until the watcher is gone, or so slow that no more can be held: then the stream ends with what is held.
+async fn feed(
+    mut pictures: watch::Receiver<Option<Arc<Picture>>>,
+    to_watcher: mpsc::Sender<Arc<Picture>>,
+    _seat: OwnedSemaphorePermit,
+) {
+    loop {
+        let picture = pictures.borrow_and_update().clone();
+        if let Some(picture) = picture
+            && to_watcher.try_send(picture).is_err()
+        {
+            return;
+        }
+        let changed = tokio::select! {
+            changed = pictures.changed() => changed.is_ok(),
+            () = to_watcher.closed() => false,
+        };
+        if !changed {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_reads_too_slowly_is_cut_and_the_seat_is_free_again() {
+        let (seats, newest) = (Arc::new(Semaphore::new(1)), watch::Sender::new(None));
+        let (to_watcher, mut held) = mpsc::channel(MAX_HELD);
+        let feeding = tokio::spawn(feed(newest.subscribe(), to_watcher, seats.clone().try_acquire_owned().unwrap()));
+        for sequence in 1..=MAX_HELD {
+            newest.send_replace(Some(picture(sequence)));
+            while held.len() < sequence {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(seats.available_permits(), 0, "as many as can be held are held");
+
+        newest.send_replace(Some(picture(MAX_HELD + 1)));
+        feeding.await.unwrap();
+        assert_eq!(seats.available_permits(), 1);
+        for sequence in 1..=MAX_HELD {
+            assert_eq!(held.recv().await.unwrap().sequence, sequence as u64);
+        }
+        assert!(held.recv().await.is_none(), "then the stream ends");
+    }
+
+    fn picture(sequence: usize) -> Arc<Picture> {
+        Arc::new(Picture { sequence: sequence as u64, json: String::new() })
+    }
 }

@@ -81,7 +81,7 @@ impl Hours {
     /// `08:00-20:00`, several with commas, `24h`, or `closed`.
     fn read(text: &str) -> Option<Self> {
         match text.trim() {
-            "24h" => Some(Self(vec![0..DAY])),
+            "24h" => Some(Self(std::iter::once(0..DAY).collect())),
             "closed" => Some(Self::default()),
             spans => spans.split(',').map(Self::span).collect::<Option<_>>().map(Self),
         }
