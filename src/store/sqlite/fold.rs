@@ -17,9 +17,13 @@ macro_rules! run {
 pub async fn facts(pool: &SqlitePool, facts: &[(u64, Stamped)], up_to: u64) -> sqlx::Result<()> {
     let mut db = pool.begin_with("BEGIN IMMEDIATE").await?;
     let known = position(&mut db, "facts").await?;
+    // Events that nobody is to get are not kept.
+    let heard: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM receivers)").fetch_one(&mut *db).await?;
     for (position, stamped) in facts.iter().filter(|(position, _)| *position > known) {
         fact(&mut db, *position, stamped).await?;
-        event(&mut db, *position, stamped).await?;
+        if heard {
+            event(&mut db, *position, stamped).await?;
+        }
     }
     set_position(&mut db, "facts", up_to.max(known)).await?;
     db.commit().await
