@@ -11,43 +11,147 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fact {
     /// A first INVITE was accepted from a trunk for a number of ours: it is *entered* in the ledger.
-    CallEntered { call: CallId, region: RegionId, trunk: TrunkId, dialled: String, person: Option<PersonId> },
+    CallEntered {
+        call: CallId,
+        region: RegionId,
+        trunk: TrunkId,
+        dialled: String,
+        person: Option<PersonId>,
+    },
     /// Our 200 left.
-    CallAnswered { call: CallId },
+    CallAnswered {
+        call: CallId,
+    },
     /// The robot reached a node of its script (`version` = hash of the script with which the call began).
-    RobotAtNode { call: CallId, script: ScriptId, version: u32, node: String },
+    RobotAtNode {
+        call: CallId,
+        script: ScriptId,
+        version: u32,
+        node: String,
+    },
     /// The citizen's request was understood: the appeal exists from here on.
-    ThemeChosen { call: CallId, theme: String },
-    QueueEntered { call: CallId, queue: QueueId, priority: u8, urgent: bool },
+    ThemeChosen {
+        call: CallId,
+        theme: String,
+    },
+    QueueEntered {
+        call: CallId,
+        queue: QueueId,
+        priority: u8,
+        urgent: bool,
+    },
     /// Left the queue without an agent, to go on elsewhere (overflow, back to the robot, transfer).
-    QueueLeft { call: CallId, queue: QueueId, why: QueueLeft },
-    OfferMade { offer: OfferId, call: CallId, agent: AgentId, queue: QueueId, why: String },
-    OfferEnded { offer: OfferId, end: OfferEnd },
+    QueueLeft {
+        call: CallId,
+        queue: QueueId,
+        why: QueueLeft,
+    },
+    OfferMade {
+        offer: OfferId,
+        call: CallId,
+        agent: AgentId,
+        queue: QueueId,
+        why: String,
+    },
+    OfferEnded {
+        offer: OfferId,
+        end: OfferEnd,
+    },
     /// Citizen and agent hear each other.
-    TalkStarted { call: CallId, agent: AgentId, queue: QueueId },
-    TalkEnded { call: CallId, agent: AgentId, by: Party },
+    TalkStarted {
+        call: CallId,
+        agent: AgentId,
+        queue: QueueId,
+    },
+    TalkEnded {
+        call: CallId,
+        agent: AgentId,
+        by: Party,
+    },
     /// A route out of the house was dialled for this call.
-    RouteTried { call: CallId, route: RouteId, trunk: TrunkId, leg: LegId },
-    RouteEnded { call: CallId, leg: LegId, end: RouteEnd },
-    RecordingStarted { call: CallId, file: String },
-    RecordingEnded { call: CallId, file: String, ms: u64, gaps: u32 },
-    CallEnded { call: CallId, outcome: Outcome },
+    RouteTried {
+        call: CallId,
+        route: RouteId,
+        trunk: TrunkId,
+        leg: LegId,
+    },
+    RouteEnded {
+        call: CallId,
+        leg: LegId,
+        end: RouteEnd,
+    },
+    RecordingStarted {
+        call: CallId,
+        file: String,
+    },
+    RecordingEnded {
+        call: CallId,
+        file: String,
+        ms: u64,
+        gaps: u32,
+    },
+    CallEnded {
+        call: CallId,
+        outcome: Outcome,
+    },
     /// A missed call without a usable number: nobody can be called back.
-    Unreachable { call: CallId },
-    CallbackOpened { task: TaskId, region: RegionId, person: PersonId, call: CallId, outcome: Outcome },
+    Unreachable {
+        call: CallId,
+    },
+    CallbackOpened {
+        task: TaskId,
+        region: RegionId,
+        person: PersonId,
+        call: CallId,
+        outcome: Outcome,
+    },
     /// The same person was missed again: the one open task remembers it.
-    CallbackRepeated { task: TaskId, call: CallId, outcome: Outcome },
-    CallbackTaken { task: TaskId, agent: AgentId },
-    CallbackClosed { task: TaskId, how: TaskEnd },
-    AgentChanged { agent: AgentId, region: RegionId, state: AgentStateName, reason: Option<String> },
+    CallbackRepeated {
+        task: TaskId,
+        call: CallId,
+        outcome: Outcome,
+    },
+    CallbackTaken {
+        task: TaskId,
+        agent: AgentId,
+    },
+    CallbackClosed {
+        task: TaskId,
+        how: TaskEnd,
+    },
+    AgentChanged {
+        agent: AgentId,
+        region: RegionId,
+        state: AgentStateName,
+        reason: Option<String>,
+    },
     /// The case is due at the booking core.
-    HandoffRequested { handoff: HandoffId, call: CallId, region: RegionId, person: Option<PersonId>, theme: Option<String> },
-    HandoffSettled { handoff: HandoffId, call: CallId, result: HandoffResult },
+    HandoffRequested {
+        handoff: HandoffId,
+        call: CallId,
+        region: RegionId,
+        person: Option<PersonId>,
+        theme: Option<String>,
+    },
+    HandoffSettled {
+        handoff: HandoffId,
+        call: CallId,
+        result: HandoffResult,
+    },
     /// A leg's state, written down for whoever takes the call over after a restart. `state` is the owner's own encoding.
-    LegWritten { call: CallId, leg: LegId, state: Vec<u8> },
+    LegWritten {
+        call: CallId,
+        leg: LegId,
+        state: Vec<u8>,
+    },
     /// One life of the engine begins. Every call that is still live in the journal before it is closed right after it.
-    EngineStarted { epoch: u32, version: String },
-    EngineStopped { epoch: u32 },
+    EngineStarted {
+        epoch: u32,
+        version: String,
+    },
+    EngineStopped {
+        epoch: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -196,11 +300,19 @@ pub enum AgentStateName {
 #[serde(rename_all = "snake_case")]
 pub enum HandoffResult {
     /// The core took the case; its own reference.
-    Accepted { reference: String },
-    Booked { reference: String },
-    Waitlisted { reference: String },
+    Accepted {
+        reference: String,
+    },
+    Booked {
+        reference: String,
+    },
+    Waitlisted {
+        reference: String,
+    },
     /// The core refused it for good; a task for an operator.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// The ledger's law over one span: `entered = live + sum(outcomes)`.

@@ -59,7 +59,11 @@ impl Phone {
 impl fmt::Display for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.0.len().saturating_sub(2);
-        if self.0.len() < 6 { f.write_str("•••") } else { write!(f, "{}•••••••{}", &self.0[..2], &self.0[last..]) }
+        if self.0.len() < 6 {
+            f.write_str("•••")
+        } else {
+            write!(f, "{}•••••••{}", &self.0[..2], &self.0[last..])
+        }
     }
 }
 impl fmt::Debug for Phone {

@@ -16,27 +16,72 @@ pub enum Event {
     /// New rules hold at once, also for who waits already.
     RulesChanged(Box<Rules>),
     /// A caller wants this queue. A caller who already waits somewhere changes the queue and keeps the time waited.
-    CallerQueued { call: CallId, queue: QueueId, person: Option<PersonId>, priority: u8, urgent: bool },
+    CallerQueued {
+        call: CallId,
+        queue: QueueId,
+        person: Option<PersonId>,
+        priority: u8,
+        urgent: bool,
+    },
     /// The caller went: hung up, or was taken elsewhere.
-    CallerLeft { call: CallId, why: QueueLeft },
+    CallerLeft {
+        call: CallId,
+        why: QueueLeft,
+    },
     /// The agent's phone can (or can no longer) be reached.
-    AgentReachable { agent: AgentId, reachable: bool },
-    AgentReady { agent: AgentId },
-    AgentOnBreak { agent: AgentId, reason: String },
-    AgentOffline { agent: AgentId },
-    OfferAnswered { offer: OfferId },
-    OfferMissed { offer: OfferId, reason: MissReason },
+    AgentReachable {
+        agent: AgentId,
+        reachable: bool,
+    },
+    AgentReady {
+        agent: AgentId,
+    },
+    AgentOnBreak {
+        agent: AgentId,
+        reason: String,
+    },
+    AgentOffline {
+        agent: AgentId,
+    },
+    OfferAnswered {
+        offer: OfferId,
+    },
+    OfferMissed {
+        offer: OfferId,
+        reason: MissReason,
+    },
     /// The talk of this agent is over, whoever ended it.
-    TalkEnded { agent: AgentId, call: CallId, by: Party },
+    TalkEnded {
+        agent: AgentId,
+        call: CallId,
+        by: Party,
+    },
     /// The agent finished wrap-up early.
-    WrapUpDone { agent: AgentId },
+    WrapUpDone {
+        agent: AgentId,
+    },
     /// A call ended in a way that may owe the person a callback. `task` is the id for a new task, should one be due.
-    CallMissed { task: TaskId, call: CallId, region: RegionId, person: Option<PersonId>, outcome: Outcome, after: Duration },
+    CallMissed {
+        task: TaskId,
+        call: CallId,
+        region: RegionId,
+        person: Option<PersonId>,
+        outcome: Outcome,
+        after: Duration,
+    },
     /// The person was served (by whatever call): nobody owes them a callback.
-    PersonServed { person: PersonId },
+    PersonServed {
+        person: PersonId,
+    },
     /// An operator takes a task in hand, or is done with it.
-    TaskTaken { task: TaskId, agent: AgentId },
-    TaskClosed { task: TaskId, how: TaskEnd },
+    TaskTaken {
+        task: TaskId,
+        agent: AgentId,
+    },
+    TaskClosed {
+        task: TaskId,
+        how: TaskEnd,
+    },
 }
 
 /// What is to be done. A command leaves no choice to its executor.

@@ -7,19 +7,45 @@ use tokio::sync::{mpsc, oneshot};
 
 pub enum Request {
     Board(oneshot::Sender<Board>),
-    AgentState { agent: AgentId, wish: AgentWish, reply: Reply },
+    AgentState {
+        agent: AgentId,
+        wish: AgentWish,
+        reply: Reply,
+    },
     /// The operator hands the talk to a route out of the house (103, another organisation).
-    Transfer { agent: AgentId, route: RouteId, reply: Reply },
-    TaskTaken { task: TaskId, agent: AgentId, reply: Reply },
-    TaskClosed { task: TaskId, how: TaskEnd, reply: Reply },
+    Transfer {
+        agent: AgentId,
+        route: RouteId,
+        reply: Reply,
+    },
+    TaskTaken {
+        task: TaskId,
+        agent: AgentId,
+        reply: Reply,
+    },
+    TaskClosed {
+        task: TaskId,
+        how: TaskEnd,
+        reply: Reply,
+    },
     /// Pause or go on with the recording of the agent's talk.
-    PauseRecording { agent: AgentId, paused: bool, reply: Reply },
+    PauseRecording {
+        agent: AgentId,
+        paused: bool,
+        reply: Reply,
+    },
     /// Read configuration and scripts again.
     Reload(Reply),
     /// The booking core settled a hand-off.
-    HandoffSettled { handoff: HandoffId, call: CallId, result: crate::facts::HandoffResult },
+    HandoffSettled {
+        handoff: HandoffId,
+        call: CallId,
+        result: crate::facts::HandoffResult,
+    },
     /// The tables have caught up to this journal position (bytes).
-    StoreAt { position: u64 },
+    StoreAt {
+        position: u64,
+    },
     Drain,
 }
 

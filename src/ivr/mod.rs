@@ -17,13 +17,24 @@ pub enum Event {
     Digit(char),
     PlayEnded(PlayId),
     /// Answer to [`Command::AskHours`].
-    Hours { open: bool },
+    Hours {
+        open: bool,
+    },
     /// The queue could not keep the caller.
-    Overflowed { queue: QueueId, why: QueueLeft },
+    Overflowed {
+        queue: QueueId,
+        why: QueueLeft,
+    },
     /// Nobody answered on the route of `Transfer`, nor on its fallbacks.
-    RouteFailed { route: RouteId, end: RouteEnd },
+    RouteFailed {
+        route: RouteId,
+        end: RouteEnd,
+    },
     /// The acd wants the place told to the waiting caller.
-    Announce { position: u32, wait: Option<Duration> },
+    Announce {
+        position: u32,
+        wait: Option<Duration>,
+    },
     /// The caller hung up, or an agent took over: the robot is done.
     Stopped,
 }
@@ -35,19 +46,32 @@ pub enum Command {
     /// Send a 183, so that prompts are heard before and without an answer.
     EarlyMedia,
     /// Say these; ends what was being said. Answered by `PlayEnded`.
-    Play { play: PlayId, prompts: Vec<PromptId> },
+    Play {
+        play: PlayId,
+        prompts: Vec<PromptId>,
+    },
     /// For ever, until the next `Play` or `StopPlay`.
     Music(PromptId),
     StopPlay,
     /// From here on the talk is recorded (the citizen has been told).
     Record,
-    AskHours { calendar: String },
+    AskHours {
+        calendar: String,
+    },
     /// Wait for an agent. The robot lives on (announcements, overflow) until `Stopped`.
-    Enqueue { queue: QueueId, priority: u8, urgent: bool },
+    Enqueue {
+        queue: QueueId,
+        priority: u8,
+        urgent: bool,
+    },
     /// Dial this route out of the house and connect.
-    Transfer { route: RouteId },
+    Transfer {
+        route: RouteId,
+    },
     /// The end, with the outcome it has for the ledger.
-    HangUp { outcome: Outcome },
+    HangUp {
+        outcome: Outcome,
+    },
     /// Write this down.
     Fact(Fact),
 }

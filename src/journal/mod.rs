@@ -20,7 +20,11 @@ pub struct Record {
 pub enum Body {
     Fact(Fact),
     /// What a brain was told, in the brain's own encoding: replayed into the brain after a restart.
-    Input { brain: Brain, call: Option<CallId>, event: Vec<u8> },
+    Input {
+        brain: Brain,
+        call: Option<CallId>,
+        event: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

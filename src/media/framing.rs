@@ -57,7 +57,10 @@ pub fn read_frame<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Opt
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > FRAME_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("frame of {length} bytes, at most {FRAME_MAX} are allowed")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("frame of {length} bytes, at most {FRAME_MAX} are allowed"),
+        ));
     }
     let mut frame = vec![0; length];
     reader.read_exact(&mut frame)?;
@@ -67,7 +70,10 @@ pub fn read_frame<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Opt
 fn write_frame(writer: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     let body = postcard::to_stdvec(what).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     if body.len() > FRAME_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("frame of {} bytes, at most {FRAME_MAX} are allowed", body.len())));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("frame of {} bytes, at most {FRAME_MAX} are allowed", body.len()),
+        ));
     }
     let mut frame = Vec::with_capacity(4 + body.len());
     frame.extend((body.len() as u32).to_be_bytes());

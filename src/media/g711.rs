@@ -117,10 +117,14 @@ mod tests {
     #[test]
     fn decoder_values_are_those_of_the_recommendation() {
         // ITU-T G.711 tables 1a/1b (times 8 for 16 bits) and 2a/2b (times 4): ends of the scale, segment edges, smallest steps.
-        for (code, level) in [(0xAA, 32256), (0x2A, -32256), (0xD5, 8), (0x55, -8), (0x80, 5504), (0x00, -5504), (0xC5, 264), (0xF5, 528)] {
+        for (code, level) in
+            [(0xAA, 32256), (0x2A, -32256), (0xD5, 8), (0x55, -8), (0x80, 5504), (0x00, -5504), (0xC5, 264), (0xF5, 528)]
+        {
             assert_eq!(decode(Codec::Pcma, code), level, "A-law {code:#04x}");
         }
-        for (code, level) in [(0x80, 32124), (0x00, -32124), (0xFF, 0), (0x7F, 0), (0xFE, 8), (0x7E, -8), (0xEF, 132), (0xDF, 396)] {
+        for (code, level) in
+            [(0x80, 32124), (0x00, -32124), (0xFF, 0), (0x7F, 0), (0xFE, 8), (0x7E, -8), (0xEF, 132), (0xDF, 396)]
+        {
             assert_eq!(decode(Codec::Pcmu, code), level, "mu-law {code:#04x}");
         }
     }

@@ -249,7 +249,9 @@ impl Leg {
 
     /// Fills in the head of `packet` and sends it. What the network refuses at this moment is lost, as audio is.
     fn send(&mut self, payload_type: u8, mark: Mark, packet: &mut [u8]) {
-        let Some(target) = self.source.target().filter(|target| !target.ip().is_unspecified() && target.port() != 0) else { return };
+        let Some(target) = self.source.target().filter(|target| !target.ip().is_unspecified() && target.port() != 0) else {
+            return;
+        };
         if let Some(head) = packet.first_chunk_mut() {
             *head = rtp::header(payload_type, mark, self.out.ssrc);
         }

@@ -90,7 +90,11 @@ struct Routes {
 
 impl Media {
     /// Reads the prompts and starts the threads. `events` is called on media threads: it must not block.
-    pub fn start(settings: MediaSettings, clock: Clock, events: impl Fn(MediaEvent) + Send + Clone + 'static) -> std::io::Result<Media> {
+    pub fn start(
+        settings: MediaSettings,
+        clock: Clock,
+        events: impl Fn(MediaEvent) + Send + Clone + 'static,
+    ) -> std::io::Result<Media> {
         let count = match settings.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -114,7 +118,13 @@ impl Media {
         }
         running.push(writer);
         let routes = Routes { thread_by_leg: HashMap::new(), legs_by_thread: vec![0; count] };
-        let house = House { threads, routes: Mutex::new(routes), common, prompt_dirs: settings.prompt_dirs, running: Mutex::new(running) };
+        let house = House {
+            threads,
+            routes: Mutex::new(routes),
+            common,
+            prompt_dirs: settings.prompt_dirs,
+            running: Mutex::new(running),
+        };
         Ok(Media { house: Arc::new(house) })
     }
 

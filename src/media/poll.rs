@@ -44,7 +44,13 @@ impl Poll {
         self.ready.clear();
         // SAFETY: the vector has room for READY_MAX events and the kernel writes at most so many; `timeout` outlives the call.
         let count = unsafe {
-            libc::epoll_pwait2(self.epoll.as_raw_fd(), self.ready.as_mut_ptr(), READY_MAX as libc::c_int, &timeout, std::ptr::null())
+            libc::epoll_pwait2(
+                self.epoll.as_raw_fd(),
+                self.ready.as_mut_ptr(),
+                READY_MAX as libc::c_int,
+                &timeout,
+                std::ptr::null(),
+            )
         };
         let count = match checked(count) {
             Ok(count) => count as usize,

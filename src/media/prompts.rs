@@ -145,7 +145,8 @@ fn read_wav(file: &Path, bytes: &[u8]) -> Result<Prompt, PromptError> {
     let chunk = |name| riff_chunk(bytes, name).ok_or_else(no_wav);
     let format = chunk(b"fmt ")?;
     let audio = chunk(b"data")?;
-    let word = |at: usize| format.get(at..at + 2).and_then(|pair| Some(u16::from_le_bytes(pair.try_into().ok()?))).ok_or_else(no_wav);
+    let word =
+        |at: usize| format.get(at..at + 2).and_then(|pair| Some(u16::from_le_bytes(pair.try_into().ok()?))).ok_or_else(no_wav);
     let rate = u32::from(word(4)?) | u32::from(word(6)?) << 16;
     let (channels, bits) = (word(2)?, word(14)?);
     // An extensible header carries the real tag as the first word of a GUID at byte 24.

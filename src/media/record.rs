@@ -66,7 +66,12 @@ struct Entry {
 }
 
 enum What {
-    Audio { side: Side, codec: Codec, timestamp: u32, len: usize },
+    Audio {
+        side: Side,
+        codec: Codec,
+        timestamp: u32,
+        len: usize,
+    },
     /// A key was pressed instead of speech: no gap.
     Key,
     /// After a pause or hold: what lies between is no gap.

@@ -234,9 +234,7 @@ impl OutStream {
     fn fits(&self, shift: &Shift, packet: &Packet) -> bool {
         let ahead = packet.sequence.wrapping_add(shift.sequence).wrapping_sub(self.sequence) as i16;
         let turned = packet.timestamp.wrapping_sub(shift.last_timestamp) as i32;
-        shift.ssrc == packet.ssrc
-            && (MISORDER_MIN..DROPOUT_MAX).contains(&ahead)
-            && turned.unsigned_abs() <= TIMESTAMP_JUMP_MAX
+        shift.ssrc == packet.ssrc && (MISORDER_MIN..DROPOUT_MAX).contains(&ahead) && turned.unsigned_abs() <= TIMESTAMP_JUMP_MAX
     }
 
     /// Lets the timestamp follow the clock over a pause (RFC 3550 §5.1). True if there was one.
@@ -289,7 +287,15 @@ mod tests {
         let mut bytes = header(8, mark(65535, 0x0102_0304, true), 0xAABB_CCDD).to_vec();
         bytes.extend([1, 2, 3]);
         let read = Packet::read(&bytes);
-        let expected = Packet { payload_type: 8, marker: true, sequence: 65535, timestamp: 0x0102_0304, ssrc: 0xAABB_CCDD, payload_start: 12, payload_len: 3 };
+        let expected = Packet {
+            payload_type: 8,
+            marker: true,
+            sequence: 65535,
+            timestamp: 0x0102_0304,
+            ssrc: 0xAABB_CCDD,
+            payload_start: 12,
+            payload_len: 3,
+        };
         assert_eq!(read, Some(expected));
     }
 

@@ -35,7 +35,10 @@ pub enum Order {
     Command(MediaCommand),
     Library(Arc<Library>),
     /// Give this leg away, to be bridged on another thread.
-    Give { leg: LegId, to: mpsc::SyncSender<Option<Box<Leg>>> },
+    Give {
+        leg: LegId,
+        to: mpsc::SyncSender<Option<Box<Leg>>>,
+    },
     Receive(Box<Leg>),
     Stop,
 }

@@ -2,9 +2,7 @@
 //! bursts.
 
 use crate::clock::Moment;
-use std::time::Duration;
 
-pub const TURN: Duration = Duration::from_millis(20);
 const SLOTS: usize = 20;
 const SLOT_US: u64 = 1_000;
 /// A leg begins within this many slots, in the emptiest: soon, yet spread when many begin at once.
@@ -30,7 +28,10 @@ impl Wheel {
         if self.members == 0 {
             self.next = self.next.max(now.0 / SLOT_US + 1);
         }
-        let slot = (0..CHOICE).map(|ahead| self.slot_of(self.next + ahead as u64)).min_by_key(|slot| self.slots[*slot].len()).unwrap_or(0);
+        let slot = (0..CHOICE)
+            .map(|ahead| self.slot_of(self.next + ahead as u64))
+            .min_by_key(|slot| self.slots[*slot].len())
+            .unwrap_or(0);
         self.slots[slot].push(member);
         self.members += 1;
         slot as u8
@@ -49,7 +50,9 @@ impl Wheel {
         if self.members == 0 {
             return None;
         }
-        (self.next..self.next + SLOTS as u64).find(|tick| !self.slots[self.slot_of(*tick)].is_empty()).map(|tick| Moment(tick * SLOT_US))
+        (self.next..self.next + SLOTS as u64)
+            .find(|tick| !self.slots[self.slot_of(*tick)].is_empty())
+            .map(|tick| Moment(tick * SLOT_US))
     }
 
     /// Puts the members of the next slot that is due by `now` into `served` (emptied first). False if none is due.
