@@ -2,9 +2,7 @@
 //! bursts.
 
 use crate::clock::Moment;
-use std::time::Duration;
 
-pub const TURN: Duration = Duration::from_millis(20);
 const SLOTS: usize = 20;
 const SLOT_US: u64 = 1_000;
 /// A leg begins within this many slots, in the emptiest: soon, yet spread when many begin at once.
