@@ -28,3 +28,5 @@ pub mod journal;
 pub mod media;
 #[cfg(feature = "live")]
 pub mod store;
+#[cfg(feature = "live")]
+pub mod testphone;

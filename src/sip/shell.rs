@@ -3,12 +3,12 @@
 use super::{Settings, Transmit};
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::task::Poll;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 /// Room for a burst of 2,000 INVITEs while the loop is elsewhere. The kernel may give less (`net.core.rmem_max`).
 const RECEIVE_BUFFER: libc::c_int = 4 * 1024 * 1024;
@@ -18,7 +18,7 @@ const DATAGRAM_MAX: usize = 64 * 1024;
 const SEND_ATTEMPTS: usize = 3;
 
 pub struct Sockets {
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<AsyncFd<UdpSocket>>,
     buffer: Vec<u8>,
     /// Where reading goes on, so that a busy network cannot starve another.
     next: usize,
@@ -48,7 +48,7 @@ impl Sockets {
 
     /// The address a network is bound to: says the port if the settings left it to the kernel (0).
     pub fn local_addr(&self, network: usize) -> io::Result<SocketAddr> {
-        self.sockets.get(network).ok_or(io::ErrorKind::NotFound)?.local_addr()
+        self.sockets.get(network).ok_or(io::ErrorKind::NotFound)?.get_ref().local_addr()
     }
 
     /// Waits until a socket has something. Cancel-safe.
@@ -74,13 +74,13 @@ impl Sockets {
         for turn in 0..self.sockets.len() {
             let network = (self.next.wrapping_add(turn)) % self.sockets.len();
             let Some(socket) = self.sockets.get(network) else { continue };
-            while let Ok(peer) = socket.try_io(Interest::ERROR, || refused_peer(socket.as_raw_fd())) {
+            while let Ok(peer) = socket.try_io(Interest::ERROR, |socket| refused_peer(socket.as_raw_fd())) {
                 if let Some(peer) = peer {
                     take(Received::Refused { network, peer });
                 }
             }
             while count < limit {
-                match socket.try_recv_from(&mut self.buffer) {
+                match socket.try_io(Interest::READABLE, |socket| socket.recv_from(&mut self.buffer)) {
                     Ok((length, from)) => {
                         count += 1;
                         let bytes = self.buffer.get(..length).unwrap_or_default();
@@ -101,7 +101,7 @@ impl Sockets {
         let socket = self.sockets.get(transmit.network).ok_or(io::ErrorKind::NotFound)?;
         let mut last = Ok(());
         for _ in 0..SEND_ATTEMPTS {
-            match socket.try_send_to(&transmit.bytes, transmit.to) {
+            match socket.get_ref().send_to(&transmit.bytes, transmit.to) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => last = Err(error),
                 Err(error) => return Err(error),
@@ -111,15 +111,15 @@ impl Sockets {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
+fn bind(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
+    let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER)?;
     match address {
         SocketAddr::V4(_) => set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_RECVERR, 1)?,
         SocketAddr::V6(_) => set_option(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?,
     }
-    UdpSocket::from_std(socket)
+    AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::ERROR)
 }
 
 fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -216,7 +216,7 @@ mod tests {
     async fn the_kernel_says_which_peer_refuses() {
         let mut sockets = Sockets::bind(&settings(&["127.0.0.1:0"])).unwrap();
         let peer = {
-            let gone = std::net::UdpSocket::bind("127.0.0.3:0").unwrap();
+            let gone = UdpSocket::bind("127.0.0.3:0").unwrap();
             gone.local_addr().unwrap()
         };
         sockets.send(&Transmit { network: 0, to: peer, bytes: b"hello".to_vec() }).unwrap();

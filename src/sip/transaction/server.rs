@@ -110,11 +110,6 @@ impl ServerTransactions {
         self.by_merge_key.contains_key(key)
     }
 
-    /// Whether this INVITE still waits for a final response.
-    pub fn is_unanswered(&self, id: ServerId) -> bool {
-        self.live.get(&id).is_some_and(|server| matches!(server.state, State::Proceeding { .. }))
-    }
-
     pub fn open(&self) -> usize {
         self.open
     }
