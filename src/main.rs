@@ -1,8 +1,6 @@
 //! The command `dozvon`: reads the configuration, opens the doors, runs until drained.
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-use dozvon::call::House;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

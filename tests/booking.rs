@@ -208,7 +208,10 @@ impl Bench {
     }
 
     fn webhook(&self, url: &str) -> Webhook {
-        Webhook::new(self.store.clone(), Receiver { name: "mis".into(), url: url.into(), secret: Private::new(SECRET) })
+        Webhook::new(
+            self.store.clone(),
+            Receiver { name: "mis".into(), url: url.into(), secret: Private::new(SECRET), events: Vec::new() },
+        )
     }
 
     /// The case of the one call, which enters with its first.

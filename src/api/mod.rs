@@ -69,8 +69,6 @@ pub struct CoreHandoff {
     /// accepted, booked, waitlisted, refused
     pub status: String,
     pub theme: Option<String>,
-    /// How often it came in; it counts once.
-    pub received: u32,
 }
 
 /// Answers until `until` comes true.

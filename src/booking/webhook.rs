@@ -29,6 +29,18 @@ pub struct Receiver {
     pub url: String,
     /// Shared with the receiver: both sign with it.
     pub secret: Private,
+    /// Kinds of events it wants: `callback.opened`, or `interaction.*` for all of a family; empty: everything.
+    pub events: Vec<String>,
+}
+
+impl Receiver {
+    fn wants(&self, kind: &str) -> bool {
+        let fits = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(family) => kind.starts_with(family),
+            None => kind == wanted,
+        };
+        self.events.is_empty() || self.events.iter().any(fits)
+    }
 }
 
 /// The delivery to one receiver. One of its own for each, so that a dead one holds nobody up.
@@ -85,6 +97,10 @@ impl Webhook {
                 return Ok(taken);
             }
             for event in due {
+                if !self.receiver.wants(&event.kind) {
+                    self.store.delivery_settle(&self.receiver.name, event.event, DeliveryEnd::Done).await?;
+                    continue;
+                }
                 let end = self.deliver(&event, now).await;
                 let failed = matches!(end, DeliveryEnd::Later(_));
                 taken += usize::from(end == DeliveryEnd::Done);
