@@ -7,6 +7,7 @@ use dozvon::ids::{CallId, PersonId};
 use dozvon::journal::{Body, Damage, Journal, JournalError, Limits, People, PersonSeen, Reader, Record};
 use dozvon::pii::Phone;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -24,6 +25,35 @@ fn what_was_committed_is_there_for_the_next_life() {
     assert_eq!((opened.epoch, opened.last), (2, record(4).at));
     assert_eq!(opened.tail, records(0..5));
     assert_eq!(opened.damage, []);
+}
+
+#[test]
+fn what_was_committed_survives_kill_9() {
+    const CHILD: &str = "DOZVON_TEST_KILLED";
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let (mut journal, _) = Journal::open(PathBuf::from(dir), Limits { segment_bytes: 2000, ..Limits::FACTS }).unwrap();
+        for n in 0.. {
+            write(&mut journal, n..n + 1);
+            println!("{n}");
+        }
+    }
+    let home = TempDir::new().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "what_was_committed_survives_kill_9", "--nocapture"])
+        .env(CHILD, home.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    while lines.next().unwrap() != "300" {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = lines.filter_map(|line| line.parse::<u64>().ok()).last().unwrap_or(300);
+
+    let (_, opened) = Journal::open(home.path(), Limits::FACTS).unwrap();
+    let kept = opened.tail.len() as u64;
+    assert!(kept > told, "{kept} records, though number {told} was told committed");
+    assert_eq!((opened.epoch, opened.tail), (2, records(0..kept)));
 }
 
 #[test]
