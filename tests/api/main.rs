@@ -486,7 +486,7 @@ struct OneCase;
 impl CoreBook for OneCase {
     async fn handoffs(&self, _limit: u32) -> Result<Vec<CoreHandoff>, String> {
         let (handoff, call, reference) = ("handoff1".to_owned(), CALL.to_owned(), "R-1".to_owned());
-        Ok(vec![CoreHandoff { handoff, call, reference, status: "accepted".to_owned(), theme: None, received: 1 }])
+        Ok(vec![CoreHandoff { handoff, call, reference, status: "accepted".to_owned(), theme: None }])
     }
 }
 
