@@ -119,7 +119,8 @@ fn bind(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
         SocketAddr::V4(_) => set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_RECVERR, 1)?,
         SocketAddr::V6(_) => set_option(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?,
     }
-    AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::ERROR)
+    // SAFETY: the socket is owned by the result, keeps its descriptor, and closes it only when dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::ERROR) }?)
 }
 
 fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
