@@ -9,6 +9,8 @@ mod in_dialog;
 mod leg;
 mod register;
 mod request;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use super::digest::Nonces;
