@@ -5,6 +5,8 @@
 
 mod command;
 mod dial;
+#[cfg(test)]
+mod door_tests;
 mod in_dialog;
 mod leg;
 mod register;

@@ -36,7 +36,7 @@ impl Side {
     }
 }
 
-fn settings(address: SocketAddr, peer: SocketAddr) -> Settings {
+pub(super) fn settings(address: SocketAddr, peer: SocketAddr) -> Settings {
     let trunk = Trunk {
         trunk: TrunkId::from("city"),
         network: "lan".into(),
@@ -149,7 +149,7 @@ impl Pair {
     }
 }
 
-fn media(port: u16) -> SocketAddr {
+pub(super) fn media(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
