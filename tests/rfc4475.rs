@@ -195,7 +195,7 @@ fn statuses(agent: &mut UserAgent) -> Vec<u16> {
 }
 
 /// Start line, fields and body, without Content-Length.
-fn shape(message: &Message) -> (String, Vec<(String, Vec<u8>)>, Vec<u8>) {
+fn shape(message: &Message) -> impl PartialEq + std::fmt::Debug + use<> {
     let start = match message {
         Message::Request(request) => format!("{} {}", request.method_text(), request.uri()),
         Message::Response(response) => format!("{} {}", response.status, response.reason()),
@@ -205,7 +205,7 @@ fn shape(message: &Message) -> (String, Vec<(String, Vec<u8>)>, Vec<u8>) {
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_vec()))
         .filter(|(name, _)| name != "Content-Length");
-    (start, fields.collect(), message.body().to_vec())
+    (start, fields.collect::<Vec<_>>(), message.body().to_vec())
 }
 
 struct Row {

@@ -22,7 +22,7 @@ impl<'a> Via<'a> {
     pub fn parse(header: &'a str) -> Result<Self, Malformed> {
         let via = Self::peek(header)?;
         // RFC 3261 §7.1: another version was refused by its start line already; in a Via alone it is a fault.
-        if !via.text.split('/').nth(1).is_some_and(|version| version.trim() == "2.0") {
+        if via.text.split('/').nth(1).is_none_or(|version| version.trim() != "2.0") {
             return Err(Malformed("via version"));
         }
         uri::check_params(via.params, via.text.contains(';'))?;

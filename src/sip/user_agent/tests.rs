@@ -321,7 +321,7 @@ fn no_call_gets_stuck_on_a_bad_network() {
         let mut pair = Pair::new(seed, seed % 4 * 8);
         let moment = |pair: &mut Pair| pair.dice.next() % 3_000;
         pair.dial();
-        let (hang_up, by_line, refuse) = (pair.dice.next() % 4, pair.dice.next() % 2 == 0, pair.dice.next() % 5 == 0);
+        let (hang_up, by_line, refuse) = (pair.dice.next() % 4, pair.dice.next() & 1 > 0, pair.dice.next() % 5 > 3);
         let wait = moment(&mut pair);
         pair.run_for(wait);
         for step in 0..4 {
