@@ -1,4 +1,4 @@
-//! What signalling costs: reading one message, and one whole call between two user agents (14 messages handled).
+//! What signalling costs: reading one message, and one whole call between two user agents (7 messages written and read).
 
 use divan::{Bencher, black_box};
 use dozvon::clock::Moment;
@@ -21,7 +21,7 @@ fn read_invite() -> bool {
     framer::read(black_box(INVITE.as_bytes())).is_ok()
 }
 
-/// INVITE, 100, 180, 200, ACK, INFO-less talk, BYE, 200: each handled by one side and written by the other.
+/// INVITE, 100, 180, 200, ACK, BYE, 200: each handled by one side and written by the other.
 #[divan::bench]
 fn whole_call(bencher: Bencher) {
     let mut pair = (agent("127.0.0.1:5060", "127.0.0.2:5060"), agent("127.0.0.2:5060", "127.0.0.1:5060"));
