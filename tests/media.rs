@@ -312,7 +312,7 @@ fn paused_recording_is_silent_and_goes_on() {
     (0..20).for_each(|_| drop(phone.hear()));
     room.media.send(MediaCommand::PauseRecord { leg: A, paused: false });
     (0..10).for_each(|_| drop(phone.hear()));
-    room.close(A);
+    room.media.send(MediaCommand::Close { leg: A });
     let MediaEvent::Recorded { gaps: 0, .. } = room.wait_for(|event| matches!(event, MediaEvent::Recorded { .. })) else {
         panic!()
     };
