@@ -66,7 +66,7 @@ fn main() -> std::io::Result<()> {
             media.send(MediaCommand::Record { leg: LegId(pair * 2), file: format!("{pair}.wav") });
         }
     }
-    eprintln!("{} kB a leg", (resident_kb() - memory) / (pairs * 2));
+    eprintln!("{} bytes resident a leg", (resident_kb() - memory) * 1024 / (pairs * 2));
 
     let speaking = AtomicBool::new(true);
     std::thread::scope(|scope| {

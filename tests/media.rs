@@ -366,7 +366,6 @@ fn media_behind_a_socketpair_bridges_two_phones() {
     assert_eq!(operator.hear().1, [5; 160]);
     let Some(MediaEvent::Heard { leg: A, from }) = read_frame(&mut reader).unwrap() else { panic!("not heard") };
     assert_eq!(from, citizen.address());
-    drop(send);
     writer.shutdown(std::net::Shutdown::Write).unwrap();
     server.join().unwrap().unwrap();
     let closed: Vec<MediaEvent> = std::iter::from_fn(|| read_frame(&mut reader).unwrap()).collect();
