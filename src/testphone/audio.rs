@@ -270,10 +270,13 @@ impl State {
                 } else {
                     self.heard.lost = self.heard.lost.saturating_sub(1); // late, not lost
                 }
+                self.last = Some((ssrc, if step < 0x8000 { sequence } else { last }));
             }
-            Some(_) | None => self.heard.streams += 1,
+            Some(_) | None => {
+                self.heard.streams += 1;
+                self.last = Some((ssrc, sequence));
+            }
         }
-        self.last = Some((ssrc, sequence));
         let payload_type = type_and_marker & 0x7f;
         match payload_type {
             8 => self.listen(&payload.iter().map(|byte| wave::from_alaw(*byte)).collect::<Vec<_>>()),

@@ -131,28 +131,28 @@ pub fn habits(seed: u64, agent: usize) -> impl Iterator<Item = Habit> {
 pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> std::io::Result<Arc<Tally>> {
     let tally = Arc::new(Tally::default());
     let trunk = Arc::new(Phone::bind(plan.trunk)?);
-    let mut agents = Vec::new();
-    for name in &plan.agents {
-        agents.push(Arc::new(Phone::bind(SocketAddr::new(plan.target.ip(), 0))?));
-        info!(agent = %name, "phone ready to register");
+    let desk = || Phone::bind(SocketAddr::new(plan.desks, 0)).map(Arc::new);
+    let agents = plan.agents.iter().map(|_| desk()).collect::<std::io::Result<Vec<_>>>()?;
+    let mut days = JoinSet::new();
+    days.spawn(called_back(trunk.clone()));
+    for (index, (phone, name)) in agents.iter().zip(&plan.agents).enumerate() {
+        days.spawn(agent_day(phone.clone(), name.clone(), index, plan.clone(), tally.clone()));
     }
-    {
-        let days = agents.iter().zip(&plan.agents).enumerate();
-        let days: tokio::task::JoinSet<()> = days
-            .map(|(index, (phone, name))| agent_day(phone.clone(), name.clone(), index, plan.clone(), tally.clone()))
-            .collect();
-        tokio::select! {
-            () = stop => {}
-            () = arrivals(trunk.clone(), &plan, &tally) => {}
-        }
-        drop(days);
+    tokio::select! {
+        () = stop => {}
+        () = arrivals(trunk.clone(), &plan, &tally) => {}
     }
+    days.shutdown().await;
     info!("ending all calls");
     trunk.hang_up_all().await;
-    for agent in agents {
-        agent.hang_up_all().await;
-        let _ = agent.unregister().await; // a line that is gone already needs no word
-    }
+    let mut leaving: JoinSet<()> = agents
+        .into_iter()
+        .map(|agent| async move {
+            agent.hang_up_all().await;
+            let _ = agent.unregister().await; // a line that is gone already needs no word
+        })
+        .collect();
+    while leaving.join_next().await.is_some() {}
     Ok(tally)
 }
 

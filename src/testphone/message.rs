@@ -151,7 +151,7 @@ impl Sound {
         let mut words = media.split(' ');
         let port = words.next()?.parse().ok()?;
         let payload_type = words.skip(1).filter_map(|word| word.parse().ok()).find(|pt| matches!(pt, 0 | 8))?;
-        let ip: IpAddr = lines().filter_map(|line| line.strip_prefix("c=IN IP")).last()?.get(2..)?.parse().ok()?;
+        let ip: IpAddr = lines().filter_map(|line| line.strip_prefix("c=IN IP")).next_back()?.get(2..)?.parse().ok()?;
         let telephone_event =
             lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.strip_suffix(" telephone-event/8000")?.parse().ok()).next();
         let direction = lines()

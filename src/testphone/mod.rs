@@ -177,7 +177,8 @@ impl Phone {
 
     /// BYE, CANCEL or a refusal for every call, and a moment for the answers.
     pub async fn hang_up_all(&self) {
-        for call in lock(&self.line).calls() {
+        let calls = lock(&self.line).calls();
+        for call in calls {
             let call = call.within(Duration::from_secs(1));
             call.hang_up();
             let _ = call.wait_ended().await;

@@ -108,6 +108,35 @@ async fn a_phone_registers_with_its_password_only() {
     assert_eq!(phone.unregister().await, Ok(()));
 }
 
+#[tokio::test]
+async fn a_stopped_demo_hangs_up_every_call() {
+    let line = Phone::bind(any()).unwrap();
+    line.on_invite(AT_ONCE);
+    let plan = demo::Plan {
+        target: line.address(),
+        trunk: any(),
+        desks: any().ip(),
+        number: "122".into(),
+        citizens_per_minute: 6000.0,
+        agents: vec![],
+        password: String::new(),
+        ready_code: String::new(),
+        keys: vec!["1".into()],
+        seed: 1,
+    };
+    let call = std::sync::Mutex::new(None);
+    let stop = async {
+        let first = line.next_call(WAIT).await.unwrap();
+        first.wait_answered().await.unwrap();
+        first.within(Duration::from_millis(500)).wait_ended().await.unwrap_err();
+        *call.lock().unwrap() = Some(first);
+    };
+    let tally = demo::run(plan, stop).await.unwrap();
+    assert!(tally.calls.load(std::sync::atomic::Ordering::Relaxed) > 10);
+    let first = call.lock().unwrap().take().unwrap();
+    assert_eq!(first.wait_ended().await.unwrap(), End::TheyHungUp);
+}
+
 fn any() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
