@@ -1,0 +1,23 @@
+//! The engine started as a user would, called by foreign phones (SIPp, baresip) and by phones of our own.
+//!
+//! Each test has an engine and loopback addresses of its own; see [`line`] for what stands where. Every wait is for a condition and
+//! has a bound.
+
+mod agents;
+mod ambulance;
+mod announcement;
+mod baresip;
+mod drain;
+mod ear;
+mod engine;
+mod foreign;
+mod line;
+mod manners;
+mod privacy;
+mod raw;
+mod recording;
+mod restart;
+mod rush;
+mod sipp;
+mod talk;
+mod tools;

@@ -1,0 +1,61 @@
+//! What is left of live calls after kill -9.
+
+use crate::line::{ANSWERS, Line, Plan, rings, stands, they_talk};
+use std::collections::BTreeSet;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
+    let agents = vec![stands("anna", 20), stands("boris", 21), stands("vera", 22)];
+    let mut line = Line::open(Plan { agents, ..Plan::default() }).await;
+    let phones = [20, 21, 22].map(|host| line.phone_that(host, ANSWERS));
+    let mut talking = Vec::new();
+    for number in 0..3 {
+        talking.push(line.call_queue(&format!("+7385200000{number}")).await);
+    }
+    line.stages("talking", 3).await;
+    for phone in &phones {
+        rings(phone).await;
+    }
+    let mut waiting = Vec::new();
+    for number in 3..8 {
+        waiting.push(line.call_queue(&format!("+7385200000{number}")).await);
+    }
+    line.stages("waiting", 5).await;
+    let robot = [8, 9].map(|number| line.call(&format!("+7385200000{number}")));
+    for call in &robot {
+        call.wait_answered().await.unwrap();
+    }
+    line.stages("robot", 2).await;
+
+    line.kill9();
+    line.restart().await;
+    let ledger = line.ended_as(&[("cut", 3), ("failed", 7)]).await;
+    assert_eq!((ledger.entered, ledger.open_callbacks), (10, 10));
+    let callbacks = line.callbacks().await;
+    let people: BTreeSet<_> = callbacks.iter().map(|task| task["person"].as_str().unwrap()).collect();
+    assert_eq!((callbacks.len(), people.len()), (10, 10), "{callbacks:#?}");
+
+    // A second life that nothing happens in changes nothing.
+    line.kill9();
+    line.restart().await;
+    assert_eq!(line.ended_as(&[("cut", 3), ("failed", 7)]).await, ledger);
+    assert_eq!(line.callbacks().await, callbacks);
+
+    // The agents are back, and whoever calls again is no longer owed anything.
+    for phone in &phones {
+        phone.hang_up_all().await;
+    }
+    let citizen = line.call_queue("+73852000000").await;
+    let anybody = async {
+        tokio::select! {
+            talk = rings(&phones[0]) => talk,
+            talk = rings(&phones[1]) => talk,
+            talk = rings(&phones[2]) => talk,
+        }
+    };
+    let talk = anybody.await;
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
+    let ledger = line.ended_as(&[("cut", 3), ("failed", 7), ("served", 1)]).await;
+    assert_eq!(ledger.open_callbacks, 9);
+}
