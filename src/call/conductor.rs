@@ -169,8 +169,8 @@ impl Conductor {
 
     fn take_in(&mut self, first: Intake) {
         match first {
-            Intake::Media(event) => self.from_media(event),
-            Intake::Request(request) => self.from_request(request),
+            Intake::Media(event) => self.media_says(event),
+            Intake::Request(request) => self.people_ask(request),
             Intake::Datagrams | Intake::Time => {}
         }
         let now = self.now;
@@ -181,11 +181,11 @@ impl Conductor {
         });
         for _ in 0..Self::MAX_INTAKE {
             let Ok(event) = self.media_events.try_recv() else { break };
-            self.from_media(event);
+            self.media_says(event);
         }
         for _ in 0..Self::MAX_INTAKE {
             let Ok(request) = self.requests.try_recv() else { break };
-            self.from_request(request);
+            self.people_ask(request);
         }
         self.time_passes();
     }
@@ -238,7 +238,7 @@ impl Conductor {
                 self.agent.handle_command(self.now, command);
             }
             if let Some(event) = self.agent.poll_event() {
-                self.from_sip(event);
+                self.sip_says(event);
             } else if let Some(work) = self.work.pop_front() {
                 self.think_about(work);
             } else if self.acts.sip.is_empty() {

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 impl Conductor {
-    pub(super) fn from_sip(&mut self, event: sip::Event) {
+    pub(super) fn sip_says(&mut self, event: sip::Event) {
         match event {
             sip::Event::Invited(invited) => self.call_arrives(*invited),
             sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
@@ -48,7 +48,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn from_media(&mut self, event: MediaEvent) {
+    pub(super) fn media_says(&mut self, event: MediaEvent) {
         match event {
             MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, local),
             MediaEvent::OpenFailed { leg, why } => {
@@ -77,7 +77,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn from_request(&mut self, request: Request) {
+    pub(super) fn people_ask(&mut self, request: Request) {
         match request {
             Request::Board(reply) => drop(reply.send(self.board())),
             Request::AgentState { agent, wish, reply } => drop(reply.send(self.agent_wish(agent, wish))),

@@ -210,7 +210,8 @@ impl Engine {
 
     /// So many calls have come to this stage: robot, waiting, ringing, talking, transferring.
     pub async fn stages(&self, stage: &str, count: usize) {
-        let is_so = |board: &Value| board["calls"].as_array().unwrap().iter().filter(|call| call["stage"] == stage).count() == count;
+        let is_so =
+            |board: &Value| board["calls"].as_array().unwrap().iter().filter(|call| call["stage"] == stage).count() == count;
         self.board_shows(&format!("{count} calls {stage}"), is_so).await;
     }
 

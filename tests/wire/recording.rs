@@ -78,5 +78,8 @@ fn only_wav(folder: &Path) -> PathBuf {
 fn wavs(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { wavs(&path) } else { vec![path] }).filter(|path| path.extension().is_some_and(|end| end == "wav")).collect()
+    paths
+        .flat_map(|path| if path.is_dir() { wavs(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|end| end == "wav"))
+        .collect()
 }

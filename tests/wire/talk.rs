@@ -2,7 +2,7 @@
 
 use crate::ear::hears_music;
 use crate::engine::SOON;
-use crate::line::{ANSWERS, AGENT, CITIZEN, Line, Plan, rings, they_talk};
+use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, rings, they_talk};
 use dozvon::testphone::{CallState, End};
 use serde_json::Value;
 
@@ -20,7 +20,10 @@ async fn the_agent_hangs_up_and_the_citizen_was_served() {
     line.ended_as(&[("served", 1)]).await;
 
     let calls = line.calls().await;
-    assert_eq!((&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]), (&"booking".into(), &"booking".into(), &"anna".into()));
+    assert_eq!(
+        (&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]),
+        (&"booking".into(), &"booking".into(), &"anna".into())
+    );
     assert_eq!(talk.invite_header("X-Interaction-Id").as_deref(), calls[0]["call"].as_str());
     let held = line
         .wait_for("the booking core to hold the case", SOON, async || {
