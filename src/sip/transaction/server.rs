@@ -6,14 +6,14 @@ use crate::clock::Moment;
 use crate::sip::Transmit;
 use crate::sip::message::{Method, Request};
 use crate::sip::vet::Vetted;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerId(u64);
 
 /// What makes two datagrams one request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(String);
 
 impl Key {
@@ -42,7 +42,7 @@ impl Key {
 }
 
 /// RFC 3261 §8.2.2.2: one request that came on two ways: the same but for its branch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MergeKey(String);
 
 impl MergeKey {
@@ -64,8 +64,8 @@ pub enum Known {
 pub struct ServerTransactions {
     next: u64,
     live: BTreeMap<ServerId, Server>,
-    by_key: HashMap<Key, ServerId>,
-    by_merge_key: HashMap<MergeKey, ServerId>,
+    by_key: BTreeMap<Key, ServerId>,
+    by_merge_key: BTreeMap<MergeKey, ServerId>,
     due: BTreeSet<(Moment, ServerId)>,
     /// INVITEs that wait for our answer or for the ACK of a refusal.
     open: usize,
