@@ -120,7 +120,8 @@ impl Conductor {
             store_at: 0,
             store_behind_since: None,
             journal_failing: false,
-            records_since_snapshot: 0,
+            // The first turn writes one: the next start need not replay what this one did.
+            records_since_snapshot: Self::RECORDS_PER_SNAPSHOT,
             pictures: 0,
             drain_until: None,
         }

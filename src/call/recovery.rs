@@ -31,8 +31,11 @@ pub fn restore(
     tail: impl IntoIterator<Item = Record>,
     midnight: impl Fn(RegionId, Moment) -> Moment,
 ) -> Restored {
-    let mut restored = snapshot.and_then(|bytes| from_snapshot(&bytes)).unwrap_or_else(|| Restored {
-        acd: Acd::new(IdSource::new(epoch)),
+    let snapshot = snapshot.map(|bytes| from_snapshot(&bytes));
+    let unreadable = matches!(snapshot, Some(None));
+    let mut restored = snapshot.flatten().unwrap_or_else(|| Restored {
+        // Offers are named by the acd itself: a replay must count as the first life counted.
+        acd: Acd::new(IdSource::new(if unreadable { epoch } else { FIRST_LIFE })),
         live: LiveCalls::default(),
         ledger: LedgerFold::default(),
     });
@@ -43,13 +46,16 @@ pub fn restore(
                 restored.live.apply(&stamped);
                 restored.ledger.apply(&stamped, &midnight);
             }
-            Body::Input { brain: Brain::Acd, event, .. } => replay(&mut restored.acd, record.at, &event),
+            Body::Input { brain: Brain::Acd, event, .. } if !unreadable => replay(&mut restored.acd, record.at, &event),
             // Robots and talks of calls that are closed below need no replay.
-            Body::Input { brain: Brain::Ivr | Brain::Talk, .. } => {}
+            Body::Input { brain: Brain::Acd | Brain::Ivr | Brain::Talk, .. } => {}
         }
     }
     restored
 }
+
+/// Where the acd of a journal without a snapshot begins to count its offers.
+const FIRST_LIFE: u32 = 0;
 
 fn from_snapshot(bytes: &[u8]) -> Option<Restored> {
     let read = postcard::from_bytes::<Snapshot>(bytes).map_err(|error| error.to_string());
