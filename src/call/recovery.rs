@@ -39,6 +39,10 @@ pub fn restore(
     for record in tail {
         match record.body {
             Body::Fact(fact) => {
+                // Offers got the ids of their own life, and what is told later names them so.
+                if let Fact::EngineStarted { epoch, .. } = &fact {
+                    restored.acd.begin_life(IdSource::new(*epoch));
+                }
                 let stamped = Stamped { at: record.at, fact };
                 restored.live.apply(&stamped);
                 restored.ledger.apply(&stamped, &midnight);
@@ -48,6 +52,7 @@ pub fn restore(
             Body::Input { brain: Brain::Ivr | Brain::Talk, .. } => {}
         }
     }
+    restored.acd.begin_life(IdSource::new(epoch));
     restored
 }
 
@@ -86,7 +91,9 @@ impl Conductor {
     /// Every call that was live when the engine died ends here, with the outcome it had come to and the callback it is owed.
     pub(super) fn close_what_a_former_life_left(&mut self, epoch: u32) {
         self.record(Fact::EngineStarted { epoch, version: env!("CARGO_PKG_VERSION").to_owned() });
-        let left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
+        let mut left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
+        // Who waits goes before an agent becomes free, or the dead would be offered to the living.
+        left.sort_by_key(|(_, call)| (!matches!(call.stage, Stage::Waiting { .. }), call.offer.is_some()));
         if !left.is_empty() {
             tracing::warn!(calls = left.len(), "the engine died with live calls; each is closed and owed what it is owed");
         }

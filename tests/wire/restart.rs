@@ -46,6 +46,7 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
         phone.hang_up_all().await;
     }
     let citizen = line.call_queue("+73852000000").await;
+    line.board_shows("a talk", |board| board["calls"][0]["stage"] == "talking").await;
     let anybody = async {
         tokio::select! {
             talk = rings(&phones[0]) => talk,
