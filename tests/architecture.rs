@@ -49,8 +49,7 @@ const WORLD: [&str; 14] = [
 ];
 
 /// An outside library and the rooms (or files) that may name it.
-const HOMES: [(&str, &[&str]); 9] = [
-    ("rsip", &["sip"]),
+const HOMES: [(&str, &[&str]); 8] = [
     ("sqlx", &["store", "booking"]),
     ("axum", &["api"]),
     ("utoipa", &["api", "call/view.rs"]),
@@ -77,11 +76,6 @@ fn every_outside_library_has_its_home() {
 }
 
 #[test]
-fn rsip_stays_out_of_public_signatures() {
-    assert_none(offences(&tree(), rsip_in_public));
-}
-
-#[test]
 fn each_fence_bites() {
     let planted = |file: &str, line: &str| BTreeMap::from([(file.to_owned(), line.to_owned())]);
     assert_eq!(offences(&planted("acd/mod.rs", "use crate::sip::Event;"), wrong_room).len(), 1);
@@ -90,7 +84,6 @@ fn each_fence_bites() {
     assert_eq!(offences(&planted("sip/dialog.rs", "tokio::spawn(later);"), world_in_brain).len(), 1);
     assert_eq!(offences(&planted("sip/shell.rs", "tokio::spawn(later);"), world_in_brain).len(), 0);
     assert_eq!(offences(&planted("call/desk.rs", "sqlx::query(\"\")"), library_away_from_home).len(), 1);
-    assert_eq!(offences(&planted("sip/message.rs", "pub fn uri(&self) -> rsip::Uri {"), rsip_in_public).len(), 1);
     // Comments and tests may speak of anything.
     assert_eq!(offences(&planted("acd/mod.rs", "//! Knows nothing of crate::sip."), wrong_room).len(), 0);
 }
@@ -128,10 +121,6 @@ fn library_away_from_home(file: &str, line: &str) -> Option<String> {
         let home = homes.iter().any(|home| room(file) == *home || file == *home);
         (named && !home).then(|| format!("`{library}` lives in {homes:?}"))
     })
-}
-
-fn rsip_in_public(_: &str, line: &str) -> Option<String> {
-    (line.trim_start().starts_with("pub ") && line.contains("rsip::")).then(|| "rsip in a public signature".to_owned())
 }
 
 fn room(file: &str) -> &str {

@@ -312,7 +312,7 @@ fn paused_recording_is_silent_and_goes_on() {
     (0..20).for_each(|_| drop(phone.hear()));
     room.media.send(MediaCommand::PauseRecord { leg: A, paused: false });
     (0..10).for_each(|_| drop(phone.hear()));
-    room.close(A);
+    room.media.send(MediaCommand::Close { leg: A });
     let MediaEvent::Recorded { gaps: 0, .. } = room.wait_for(|event| matches!(event, MediaEvent::Recorded { .. })) else {
         panic!()
     };
@@ -366,7 +366,6 @@ fn media_behind_a_socketpair_bridges_two_phones() {
     assert_eq!(operator.hear().1, [5; 160]);
     let Some(MediaEvent::Heard { leg: A, from }) = read_frame(&mut reader).unwrap() else { panic!("not heard") };
     assert_eq!(from, citizen.address());
-    drop(send);
     writer.shutdown(std::net::Shutdown::Write).unwrap();
     server.join().unwrap().unwrap();
     let closed: Vec<MediaEvent> = std::iter::from_fn(|| read_frame(&mut reader).unwrap()).collect();

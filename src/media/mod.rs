@@ -165,6 +165,9 @@ impl House {
         for gone in lock(&self.common.gone).drain(..) {
             routes.forget(gone);
         }
+        if let Some(thread) = routes.thread_by_leg.get(&leg) {
+            return *thread;
+        }
         let beside = near.and_then(|near| routes.thread_by_leg.get(&near).copied());
         let emptiest = || (0..self.threads.len()).min_by_key(|thread| routes.legs_by_thread.get(*thread).copied());
         let thread = beside.or_else(emptiest).unwrap_or(0);

@@ -335,3 +335,54 @@ fn wav_header(frames: u32) -> [u8; WAV_HEADER] {
     header[40..44].copy_from_slice(&size.to_le_bytes());
     header
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet of 20 ms of one loud code that arrives at `at`.
+    fn said(side: Side, at: u32, timestamp: u32) -> Entry {
+        Entry { at, what: What::Audio { side, codec: Codec::Pcma, timestamp, len: 160 } }
+    }
+
+    /// The runs of silence (false) and sound on one channel, in packets of 20 ms, and the gaps counted.
+    fn recorded(entries: Vec<Entry>, until: u32, channel: usize) -> (Vec<(bool, usize)>, u32) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.wav");
+        let mut track = Track::create(&path, LegId(1), "call.wav").unwrap();
+        let payloads = vec![0xAA; entries.len() * 160];
+        track.take(&Chunk { entries, payloads, until }, until).unwrap();
+        let samples: Vec<i16> = hound::WavReader::open(&path).unwrap().into_samples().map(Result::unwrap).collect();
+        assert_eq!(samples.len(), until as usize * 2);
+        let side: Vec<bool> = samples.iter().skip(channel).step_by(2).map(|sample| *sample != 0).collect();
+        (side.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() / 160)).collect(), track.gaps)
+    }
+
+    #[test]
+    fn lost_packet_leaves_its_hole_in_place() {
+        let entries = vec![said(Side::FarEndSays, 160, 7000), said(Side::FarEndSays, 500, 7320)];
+        assert_eq!(recorded(entries, 800, 0), (vec![(false, 1), (true, 1), (false, 1), (true, 1), (false, 1)], 1));
+    }
+
+    #[test]
+    fn jitter_does_not_tear_what_was_said() {
+        let entries =
+            vec![said(Side::FarEndHears, 0, 7000), said(Side::FarEndHears, 400, 7160), said(Side::FarEndHears, 410, 7320)];
+        assert_eq!(recorded(entries, 480, 1), (vec![(true, 3)], 0));
+    }
+
+    #[test]
+    fn timestamp_that_strays_from_the_clock_is_not_believed() {
+        let entries = vec![said(Side::FarEndSays, 0, 7000), said(Side::FarEndSays, 160, 9_000_000)];
+        assert_eq!(recorded(entries, 320, 0), (vec![(true, 2)], 0));
+    }
+
+    #[test]
+    fn hold_and_keys_are_no_gaps() {
+        let anew = Entry { at: 300, what: What::Anew };
+        let key = Entry { at: 640, what: What::Key };
+        let mut entries = vec![said(Side::FarEndSays, 0, 7000), anew, said(Side::FarEndSays, 320, 7320), key];
+        entries.push(said(Side::FarEndSays, 640, 7640));
+        assert_eq!(recorded(entries, 800, 0).1, 0);
+    }
+}

@@ -391,6 +391,8 @@ impl MediaThread {
     }
 
     fn drop_faulty_leg(&mut self) {
+        // Orders that were still waiting must not wait for the next ring.
+        self.waker.ring();
         let Some(place) = self.serving.take() else { return };
         tracing::error!(leg = ?leg_at(&mut self.legs, place).map(|leg| leg.id), "a fault in the media room ends this leg");
         self.close(self.clock.now(), place);

@@ -296,11 +296,13 @@ pub fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         505 => "Version Not Supported",
         603 => "Decline",
-        100..=199 => "Progress",
-        200..=299 => "OK",
-        300..=399 => "Moved",
-        400..=499 => "Request Failed",
-        500..=599 => "Server Failure",
-        _ => "Failure",
+        other => match other / 100 {
+            1 => "Progress",
+            2 => "OK",
+            3 => "Moved",
+            4 => "Request Failed",
+            5 => "Server Failure",
+            _ => "Failure",
+        },
     }
 }

@@ -1,6 +1,7 @@
 //! Signalling: SIP messages in, what they mean for a call out. A brain ([`UserAgent`]) and one shell that owns the sockets.
 //!
-//! Architecture invariant: no type of `rsip` stands in a public signature, and this room names neither audio nor queues.
+//! **Architecture invariant:** this room names neither audio nor queues, and nothing from a wire is a type of its public signatures
+//! before it has been read into our own words.
 
 use crate::ids::*;
 use crate::pii::Phone;
@@ -44,7 +45,8 @@ pub enum Event {
     Answered { leg: LegId, stream: Stream },
     /// A final refusal of our `Dial`, also 408 for silence and 503 for a network that refuses.
     Refused { leg: LegId, status: u16 },
-    /// The far end changed the stream (re-INVITE or UPDATE: hold, resume, another address). Already answered.
+    /// The stream is another one: the far end changed it (re-INVITE or UPDATE: hold, resume, another address; already answered),
+    /// accepted our `Change`, or answered in its ACK the offer of our 200 (then right before `Confirmed`).
     Changed { leg: LegId, stream: Stream },
     /// A key by SIP INFO.
     Digit { leg: LegId, digit: char },
@@ -89,7 +91,7 @@ pub enum Command {
     Reject { leg: LegId, status: u16, retry_after: Option<Duration> },
     /// A new leg to an agent's phone or out over a trunk.
     Dial { leg: LegId, target: Target, local: SocketAddr, caller: Option<Phone>, note: DialNote },
-    /// End the leg in the way its state asks for: CANCEL, BYE or a refusal.
+    /// End the leg in the way its state asks for: CANCEL, BYE or a refusal. The last word: no event follows.
     HangUp { leg: LegId, reason: Option<HangUpReason> },
     /// Offer the far end another direction or address for our stream.
     Change { leg: LegId, local: SocketAddr, direction: Direction },

@@ -119,7 +119,7 @@ fn bind(address: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
         SocketAddr::V4(_) => set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_RECVERR, 1)?,
         SocketAddr::V6(_) => set_option(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?,
     }
-    // SAFETY: a `UdpSocket` owns its descriptor and never changes it; the `AsyncFd` takes the socket and drops it with itself.
+    // SAFETY: the socket is owned by the result, keeps its descriptor, and closes it only when dropped.
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::ERROR) }?)
 }
 

@@ -7,7 +7,10 @@ use std::borrow::Cow;
 pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(bytes.iter().map(|byte| legacy(*byte, looks_like_koi8(bytes))).collect()),
+        Err(_) => {
+            let koi8 = looks_like_koi8(bytes);
+            Cow::Owned(bytes.iter().map(|byte| legacy(*byte, koi8)).collect())
+        }
     }
 }
 

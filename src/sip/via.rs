@@ -21,6 +21,10 @@ impl<'a> Via<'a> {
     /// Reads the first value of a `Via` header.
     pub fn parse(header: &'a str) -> Result<Self, Malformed> {
         let via = Self::peek(header)?;
+        // RFC 3261 §7.1: another version was refused by its start line already; in a Via alone it is a fault.
+        if via.text.split('/').nth(1).is_none_or(|version| version.trim() != "2.0") {
+            return Err(Malformed("via version"));
+        }
         uri::check_params(via.params, via.text.contains(';'))?;
         Ok(via)
     }
@@ -29,10 +33,10 @@ impl<'a> Via<'a> {
     pub fn peek(header: &'a str) -> Result<Self, Malformed> {
         let text = header.get(..end_of_part(header, b',')).unwrap_or(header).trim();
         let mut protocol = text.splitn(3, '/').map(str::trim);
-        let (Some(name), Some(version), Some(rest)) = (protocol.next(), protocol.next(), protocol.next()) else {
+        let (Some(name), Some(_version), Some(rest)) = (protocol.next(), protocol.next(), protocol.next()) else {
             return Err(Malformed("via protocol"));
         };
-        if !name.eq_ignore_ascii_case("SIP") || version != "2.0" {
+        if !name.eq_ignore_ascii_case("SIP") {
             return Err(Malformed("via protocol"));
         }
         let (transport, rest) = rest.split_once([' ', '\t']).ok_or(Malformed("via without address"))?;

@@ -10,6 +10,9 @@ use tokio::sync::watch;
 
 /// Bytes of the journal folded in one transaction: about 100 calls, a few tens of milliseconds.
 const BATCH_BYTES: usize = 256 << 10;
+/// Facts of this long are folded together: one transaction for all of them costs a fraction of one each, and nobody waits for
+/// tables but people at a page.
+const GATHER: Duration = Duration::from_millis(250);
 /// Pause after a failure, doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
@@ -101,6 +104,7 @@ impl Writer {
         if !self.something_new(facts_from).await {
             return Ok(Turn::Closed);
         }
+        tokio::time::sleep(GATHER).await;
         // A person is written before the first fact that names them: everything committed there when these facts were on disk.
         let facts_to = *self.facts.source.durable.borrow_and_update();
         let people_to = *self.people.source.committed.borrow();

@@ -1,6 +1,7 @@
 //! The phone's SIP side: transactions over UDP, calls, one registration. Small on purpose: what a plain desk phone does.
 
-use super::audio::{Audio, Far};
+use super::audio::Audio;
+use super::call::{Call, Planned};
 use super::message::{Message, Sound, address_of, parameter, uri_of};
 use super::{CallState, Dial, End, OnInvite, PhoneCall, View, WAIT};
 use crate::clock::{Clock, Moment};
@@ -41,36 +42,6 @@ pub struct Line {
     theirs: BTreeMap<TransactionKey, Theirs>,
     registration: Option<Registration>,
     vanished: bool,
-}
-
-struct Call {
-    view: watch::Sender<View>,
-    audio: Arc<Audio>,
-    /// From and To of our requests, tags included.
-    local: String,
-    remote: String,
-    /// Request-URI of our requests in the dialog, and where they go.
-    target: String,
-    peer: SocketAddr,
-    cseq: u32,
-    /// The INVITE that began it, either way.
-    invite: Message,
-    outgoing: bool,
-    codecs: Vec<u8>,
-    telephone_event: Option<u8>,
-    /// What we want the direction to be.
-    own: Direction,
-    version: u32,
-    /// Hung up before the answer: CANCEL as soon as it is allowed, BYE if a 200 was quicker.
-    given_up: bool,
-    planned: Option<(Moment, Planned)>,
-    ended_at: Option<Moment>,
-}
-
-#[derive(Clone, Copy)]
-enum Planned {
-    Answer,
-    Reject(u16),
 }
 
 /// A request of ours.
@@ -729,80 +700,5 @@ impl Line {
     fn unique(&mut self) -> String {
         self.counter += 1;
         format!("{:x}-{:x}-{:x}", self.born.0, self.address.port(), self.counter)
-    }
-}
-
-impl Call {
-    fn state(&self) -> CallState {
-        self.view.borrow().state
-    }
-
-    fn set_state(&self, state: CallState) {
-        self.view.send_modify(|view| view.state = state);
-    }
-
-    fn rings_here(&self) -> bool {
-        !self.outgoing && self.state() == CallState::Ringing
-    }
-
-    fn end(&mut self, end: End, now: Moment) {
-        if self.ended_at.is_none() {
-            self.ended_at = Some(now);
-            self.planned = None;
-            self.audio.close();
-            self.set_state(CallState::Ended(end));
-        }
-    }
-
-    fn note_reason(&self, request: &Message) {
-        let reason = request.header("Reason").map(str::to_owned);
-        self.view.send_modify(|view| view.reason = reason);
-    }
-
-    fn local_tag(&self) -> String {
-        parameter(&self.local, "tag").unwrap_or_default().to_owned()
-    }
-
-    fn describe(&mut self, direction: Direction) -> String {
-        self.version += 1;
-        let codecs: &[u8] = if self.codecs.is_empty() { &[8, 0] } else { &self.codecs };
-        Sound::write(self.audio.local, codecs, self.telephone_event, direction, self.version)
-    }
-
-    /// Our answer to an offer; an offer of ours if there is none.
-    fn answer_to(&mut self, offer: &str) -> String {
-        let Some(sound) = Sound::parse(offer) else { return self.describe(self.own) };
-        self.listen_to(sound);
-        self.version += 1;
-        let direction = ours_for(sound.direction, self.own);
-        Sound::write(self.audio.local, &[sound.payload_type], sound.telephone_event, direction, self.version)
-    }
-
-    fn listen_to(&self, sound: Sound) {
-        let direction = ours_for(sound.direction, self.own);
-        // While we hold the far end, it hears nothing from this phone (it has no music).
-        let sending = direction.sends() && self.own == Direction::SendRecv && !sound.at.ip().is_unspecified();
-        let Sound { at, payload_type, telephone_event, .. } = sound;
-        self.audio.send_to(Some(Far { at, payload_type, telephone_event, sending }));
-        self.view.send_modify(|view| {
-            view.far_direction = sound.direction;
-            view.descriptions += 1;
-        });
-    }
-}
-
-impl View {
-    fn new(state: CallState) -> Self {
-        Self { state, far_direction: Direction::SendRecv, descriptions: 0, reason: None }
-    }
-}
-
-/// RFC 3264 §6.1: we send only if they receive, receive only if they send, and neither beyond what we want.
-fn ours_for(theirs: Direction, own: Direction) -> Direction {
-    match (theirs.receives() && own.sends(), theirs.sends() && own.receives()) {
-        (true, true) => Direction::SendRecv,
-        (true, false) => Direction::SendOnly,
-        (false, true) => Direction::RecvOnly,
-        (false, false) => Direction::Inactive,
     }
 }

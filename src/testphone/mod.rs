@@ -4,6 +4,7 @@
 //! transactions and audio are the phone's own, so that a mistake of the engine does not meet itself here.
 
 mod audio;
+mod call;
 pub mod demo;
 mod line;
 mod message;

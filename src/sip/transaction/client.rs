@@ -72,6 +72,19 @@ impl RequestHead {
     }
 }
 
+/// What a response is matched by (RFC 3261 §17.1.3): a CANCEL has the branch of its INVITE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    branch: u64,
+    cancel: bool,
+}
+
+impl ClientKey {
+    pub fn of(branch: u64, method: Method) -> Self {
+        Self { branch, cancel: method == Method::Cancel }
+    }
+}
+
 /// What the owner of a transaction learns of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -87,7 +100,7 @@ pub enum Heard {
 pub struct ClientTransactions {
     next: u64,
     live: BTreeMap<ClientId, Client>,
-    by_branch: HashMap<(u64, bool), ClientId>,
+    by_branch: HashMap<ClientKey, ClientId>,
     by_hop: BTreeSet<(Hop, ClientId)>,
     due: BTreeSet<(Moment, ClientId)>,
 }
@@ -96,7 +109,7 @@ pub struct ClientTransactions {
 struct Client {
     owner: Owner,
     hop: Hop,
-    key: (u64, bool),
+    key: ClientKey,
     state: State,
     repeat: Option<Repeat>,
     /// When the transaction gives up or is forgotten; `None` while a ringing phone rings.
@@ -134,48 +147,31 @@ impl ClientTransactions {
         request: Vec<u8>,
         out: &mut Outbox,
     ) -> ClientId {
-        self.send(now, owner, hop, (head.branch, false), Some(Box::new(head)), request, out)
+        let key = ClientKey::of(head.branch, Method::Invite);
+        self.send(Client { invite: Some(Box::new(head)), ..Client::new(now, owner, hop, key, request) }, out)
     }
 
-    /// Any request but INVITE and ACK. A CANCEL has its INVITE's branch.
+    /// Any request but INVITE and ACK.
     pub fn send_request(
         &mut self,
         now: Moment,
         owner: Owner,
         hop: Hop,
-        branch: u64,
-        method: Method,
+        key: ClientKey,
         request: Vec<u8>,
         out: &mut Outbox,
     ) -> ClientId {
-        self.send(now, owner, hop, (branch, method == Method::Cancel), None, request, out)
+        self.send(Client::new(now, owner, hop, key, request), out)
     }
 
-    fn send(
-        &mut self,
-        now: Moment,
-        owner: Owner,
-        hop: Hop,
-        key: (u64, bool),
-        invite: Option<Box<RequestHead>>,
-        request: Vec<u8>,
-        out: &mut Outbox,
-    ) -> ClientId {
+    fn send(&mut self, client: Client, out: &mut Outbox) -> ClientId {
         self.next += 1;
         let id = ClientId(self.next);
-        out.push_back(Transmit { network: hop.network, to: hop.to, bytes: request.clone() });
-        let client = Client {
-            owner,
-            hop,
-            key,
-            state: State::Sent { request },
-            repeat: Some(Repeat { at: now + T1, interval: T1 }),
-            ends: Some(now + PATIENCE),
-            due: None,
-            invite,
-        };
-        self.by_branch.insert(key, id);
-        self.by_hop.insert((hop, id));
+        if let State::Sent { request } = &client.state {
+            out.push_back(Transmit { network: client.hop.network, to: client.hop.to, bytes: request.clone() });
+        }
+        self.by_branch.insert(client.key, id);
+        self.by_hop.insert((client.hop, id));
         self.live.insert(id, client);
         self.schedule(id);
         id
@@ -192,7 +188,7 @@ impl ClientTransactions {
         out: &mut Outbox,
     ) -> Heard {
         let branch = branch.strip_prefix(MAGIC_COOKIE).and_then(|branch| u64::from_str_radix(branch, 16).ok());
-        let id = branch.and_then(|branch| self.by_branch.get(&(branch, method == Method::Cancel)).copied());
+        let id = branch.and_then(|branch| self.by_branch.get(&ClientKey::of(branch, method)).copied());
         let Some((id, client)) = id.and_then(|id| Some((id, self.live.get_mut(&id)?))) else {
             return Heard::Unknown;
         };
@@ -280,6 +276,19 @@ impl ClientTransactions {
 }
 
 impl Client {
+    fn new(now: Moment, owner: Owner, hop: Hop, key: ClientKey, request: Vec<u8>) -> Self {
+        Self {
+            owner,
+            hop,
+            key,
+            state: State::Sent { request },
+            repeat: Some(Repeat { at: now + T1, interval: T1 }),
+            ends: Some(now + PATIENCE),
+            due: None,
+            invite: None,
+        }
+    }
+
     fn hear(&mut self, now: Moment, status: u16, to: &str, out: &mut Outbox) -> Heard {
         match (&mut self.state, status) {
             (State::Sent { request }, 100..=199) => {

@@ -5,7 +5,7 @@ use super::{UserAgent, abilities};
 use crate::clock::Moment;
 use crate::ids::LegId;
 use crate::sip::message::{Method, Name, Response};
-use crate::sip::transaction::client::Owner;
+use crate::sip::transaction::client::{ClientKey, Owner};
 use crate::sip::{Event, HangUpReason, sdp};
 use crate::stream::Direction;
 use std::net::SocketAddr;
@@ -106,7 +106,14 @@ impl UserAgent {
             writer.field("Reason", reason.field());
         }
         writer.field("User-Agent", &self.settings.product);
-        self.clients.send_request(now, Owner::Bye(id), hop, head.branch, Method::Bye, writer.finish(&[]), &mut self.out);
+        self.clients.send_request(
+            now,
+            Owner::Bye(id),
+            hop,
+            ClientKey::of(head.branch, Method::Bye),
+            writer.finish(&[]),
+            &mut self.out,
+        );
         if let Some(leg) = self.legs.get_mut(&id) {
             (leg.state, leg.silent, leg.unacknowledged, leg.change) = (State::Ending, true, None, Change::None);
         }
@@ -119,7 +126,14 @@ impl UserAgent {
         }
         let Some((hop, head)) = self.next_request(id) else { return };
         let request = head.writer(Method::Options).finish(&[]);
-        self.clients.send_request(now, Owner::Probe(id), hop, head.branch, Method::Options, request, &mut self.out);
+        self.clients.send_request(
+            now,
+            Owner::Probe(id),
+            hop,
+            ClientKey::of(head.branch, Method::Options),
+            request,
+            &mut self.out,
+        );
     }
 
     /// Wishes that come while one is on its way replace each other: only the last matters.

@@ -9,7 +9,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Response};
 use crate::sip::sdp::{self, SdpError, Session};
 use crate::sip::transaction::PATIENCE;
-use crate::sip::transaction::client::{Hop, Owner, RequestHead};
+use crate::sip::transaction::client::{ClientKey, Hop, Owner, RequestHead};
 use crate::sip::uri::host_text;
 use crate::sip::{DialNote, Event, HangUpReason, Target, vet};
 use crate::stream::{Direction, Stream};
@@ -182,7 +182,7 @@ impl UserAgent {
         let ack = fork.ack(sent_by.clone(), ack_branch, cseq).writer(Method::Ack).finish(&[]);
         let bye = fork.request(sent_by, bye_branch).writer(Method::Bye).finish(&[]);
         self.send(hop, ack);
-        self.clients.send_request(now, Owner::Nobody, hop, bye_branch, Method::Bye, bye, &mut self.out);
+        self.clients.send_request(now, Owner::Nobody, hop, ClientKey::of(bye_branch, Method::Bye), bye, &mut self.out);
     }
 
     /// Refused, or silent to the end. A challenge (401, 407) is a refusal too: nobody gets a proof of a password who did not
@@ -207,7 +207,14 @@ impl UserAgent {
         let RequestHead { branch, .. } = **head;
         // RFC 3261 §9.1: a phone that never says 487 is given up after 64·T1.
         self.clients.end_by(*client, now + PATIENCE);
-        self.clients.send_request(now, Owner::Nobody, hop, branch, Method::Cancel, writer.finish(&[]), &mut self.out);
+        self.clients.send_request(
+            now,
+            Owner::Nobody,
+            hop,
+            ClientKey::of(branch, Method::Cancel),
+            writer.finish(&[]),
+            &mut self.out,
+        );
     }
 }
 

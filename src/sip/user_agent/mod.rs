@@ -5,10 +5,14 @@
 
 mod command;
 mod dial;
+#[cfg(test)]
+mod door_tests;
 mod in_dialog;
 mod leg;
 mod register;
 mod request;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use super::digest::Nonces;

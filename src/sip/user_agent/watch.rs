@@ -5,7 +5,7 @@ use crate::clock::Moment;
 use crate::ids::TrunkId;
 use crate::sip::Event;
 use crate::sip::message::Method;
-use crate::sip::transaction::client::{Hop, Owner, RequestHead};
+use crate::sip::transaction::client::{ClientKey, Hop, Owner, RequestHead};
 use crate::sip::uri::host_text;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl UserAgent {
             let mut writer = head.writer(Method::Options);
             writer.field("User-Agent", &self.settings.product);
             let owner = Owner::Watch(trunk);
-            self.clients.send_request(now, owner, hop, branch, Method::Options, writer.finish(&[]), &mut self.out);
+            self.clients.send_request(now, owner, hop, ClientKey::of(branch, Method::Options), writer.finish(&[]), &mut self.out);
         }
     }
 
