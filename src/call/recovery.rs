@@ -3,6 +3,7 @@
 use super::conductor::{Conductor, Work};
 use crate::acd::{self, Acd};
 use crate::clock::Moment;
+use crate::config::{Agent, AgentPhone};
 use crate::facts::{Fact, Outcome, Party, QueueLeft, Stamped};
 use crate::ids::*;
 use crate::journal::live_calls::Stage;
@@ -113,6 +114,14 @@ impl Conductor {
             let after = self.now.since(call.since);
             self.owe_or_settle(id, call.region, call.person, outcome, after);
         }
+    }
+
+    /// What phones registered died with the former life: their agents are away until they do so again.
+    pub(super) fn no_phone_is_registered(&mut self) {
+        let register = |agent: &&Agent| matches!(agent.phone, AgentPhone::Registers { .. });
+        let agents: Vec<AgentId> = self.house.config.agents.iter().filter(register).map(|agent| agent.user.clone()).collect();
+        let away = agents.into_iter().map(|agent| acd::Event::AgentReachable { agent, reachable: false });
+        self.work.extend(away.map(Work::Acd));
     }
 
     /// Served people are owed nothing; for everybody else the acd decides by its table.
