@@ -63,11 +63,15 @@ impl Conductor {
             MediaEvent::Digit { leg, digit } => self.digit(leg, digit),
             MediaEvent::Heard { leg, from: _ } => tracing::debug!(%leg, "heard"),
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
-            MediaEvent::RecordFailed { leg, file, why } => tracing::error!(%leg, file, why, "recording failed, the call goes on"),
+            MediaEvent::RecordFailed { leg, file, why } => {
+                tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                self.legs.recorded(leg);
+            }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
                 if let Some(call) = self.legs.call_of(leg) {
                     self.record(Fact::RecordingEnded { call, file, ms, gaps });
                 }
+                self.legs.recorded(leg);
             }
             MediaEvent::Closed { leg, summary } => {
                 tracing::debug!(%leg, ?summary, "leg closed");
