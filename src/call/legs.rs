@@ -97,7 +97,17 @@ impl Legs {
         stream: Option<Stream>,
     ) {
         acts.media.push(MediaCommand::Open { leg, network, near });
-        let new = Leg { call, wish, local: None, stream, connected: false, held_back: Vec::new(), closing: false, recordings: 0, gone: false };
+        let new = Leg {
+            call,
+            wish,
+            local: None,
+            stream,
+            connected: false,
+            held_back: Vec::new(),
+            closing: false,
+            recordings: 0,
+            gone: false,
+        };
         self.by_id.insert(leg, new);
     }
 

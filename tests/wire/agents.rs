@@ -52,7 +52,8 @@ async fn the_first_misses(does: Option<OnInvite>, reason: Option<&str>, end: &st
     talk.hang_up();
     line.ended_as(&[("served", 1)]).await;
     let call = &line.calls().await[0];
-    let offers: Vec<_> = call["offers"].as_array().unwrap().iter().map(|offer| (offer["agent"].clone(), offer["end"].clone())).collect();
+    let offers: Vec<_> =
+        call["offers"].as_array().unwrap().iter().map(|offer| (offer["agent"].clone(), offer["end"].clone())).collect();
     assert_eq!(offers.first(), Some(&("anna".into(), end.into())), "{offers:?}");
     assert_eq!(offers.last(), Some(&("boris".into(), "answered".into())), "{offers:?}");
     drop(anna);
@@ -109,7 +110,8 @@ async fn a_phone_registers_with_md5_and_with_sha_256_and_takes_calls() {
         citizen.hang_up();
         line.ended_as(&[("served", 1)]).await;
         phone.unregister().await.unwrap();
-        line.wait_for("boris to be unreachable", SOON, async || (line.agent("boris").await["reachable"] == false).then_some(())).await;
+        line.wait_for("boris to be unreachable", SOON, async || (line.agent("boris").await["reachable"] == false).then_some(()))
+            .await;
     }
 }
 
@@ -120,7 +122,13 @@ async fn a_replayed_answer_to_a_challenge_is_stale() {
     let uri = format!("sip:boris@{}", line.net.engine());
     let register = async |cseq: u32, head: &str| {
         let text = String::from_utf8(phone.request("REGISTER", "boris", "boris", head)).unwrap();
-        phone.send(text.replace("CSeq: 1", &format!("CSeq: {cseq}")).replace("branch=z9hG4bK", &format!("branch=z9hG4bK{cseq}")).as_bytes()).await;
+        phone
+            .send(
+                text.replace("CSeq: 1", &format!("CSeq: {cseq}"))
+                    .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{cseq}"))
+                    .as_bytes(),
+            )
+            .await;
         phone.receive("SIP/2.0").await
     };
     let challenged = register(1, "").await;

@@ -1,6 +1,6 @@
 //! Key 9: the way to 103, and what happens if 103 is silent.
 
-use crate::line::{ANSWERS, AGENT, CITIZEN, Line, Plan, rejects, rings, they_talk};
+use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, rejects, rings, they_talk};
 use dozvon::testphone::{End, PhoneCall};
 
 async fn call_103(line: &Line, from: &str) -> PhoneCall {

@@ -46,8 +46,10 @@ async fn sighup_takes_a_good_script_for_new_calls_and_nothing_of_a_broken_one() 
     fs::write(&script, broken).unwrap();
     line.signal("-HUP");
     let place = format!("line.yaml:{at}");
-    line.wait_for(&format!("{place} in the log"), SOON, async || String::from_utf8_lossy(&line.log()).contains(&place).then_some(()))
-        .await;
+    line.wait_for(&format!("{place} in the log"), SOON, async || {
+        String::from_utf8_lossy(&line.log()).contains(&place).then_some(())
+    })
+    .await;
     let before = line.call_queue("+73852000002").await;
     let talk = rings(&anna).await;
     assert_eq!(talk.invite_header("X-Queue").as_deref(), Some("booking"));

@@ -44,7 +44,9 @@ pub async fn hears(call: &PhoneCall, what: &str, condition: impl Fn(&[i16]) -> b
             beat.tick().await;
         }
     };
-    tokio::time::timeout(LONGER, heard).await.unwrap_or_else(|_| panic!("did not hear {what} in {LONGER:?}; the call is {:?}", call.state()));
+    tokio::time::timeout(LONGER, heard)
+        .await
+        .unwrap_or_else(|_| panic!("did not hear {what} in {LONGER:?}; the call is {:?}", call.state()));
 }
 
 /// Waits until this call heard a prompt (of a long one the beginning), byte for byte as it is in A-law.

@@ -134,8 +134,9 @@ impl Engine {
         serde_json::from_value(self.get("/api/v1/ledger").await.unwrap()).unwrap()
     }
 
-    /// Today's calls in full, newest first.
+    /// Today's calls in full, newest first, once the tables have all that has happened.
     pub async fn calls(&self) -> Vec<Value> {
+        self.ledger().await;
         let list = self.get("/api/v1/calls?limit=500").await.unwrap();
         let mut calls = Vec::new();
         for call in list["calls"].as_array().unwrap() {
@@ -157,9 +158,19 @@ impl Engine {
         tokio::task::spawn_blocking(move || http().get(&url).call()?.body_mut().read_json()).await.unwrap()
     }
 
+    pub async fn get_bytes(&self, path: &str) -> Vec<u8> {
+        let url = self.url(path);
+        tokio::task::spawn_blocking(move || http().get(&url).call().unwrap().body_mut().read_to_vec().unwrap()).await.unwrap()
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Result<(), ureq::Error> {
         let url = self.url(path);
         tokio::task::spawn_blocking(move || http().post(&url).send_json(body).map(drop)).await.unwrap()
+    }
+
+    pub async fn post_for(&self, path: &str, body: Value) -> Result<Value, ureq::Error> {
+        let url = self.url(path);
+        tokio::task::spawn_blocking(move || http().post(&url).send_json(body)?.body_mut().read_json()).await.unwrap()
     }
 
     fn url(&self, path: &str) -> String {
@@ -210,7 +221,8 @@ impl Engine {
 
     /// So many calls have come to this stage: robot, waiting, ringing, talking, transferring.
     pub async fn stages(&self, stage: &str, count: usize) {
-        let is_so = |board: &Value| board["calls"].as_array().unwrap().iter().filter(|call| call["stage"] == stage).count() == count;
+        let is_so =
+            |board: &Value| board["calls"].as_array().unwrap().iter().filter(|call| call["stage"] == stage).count() == count;
         self.board_shows(&format!("{count} calls {stage}"), is_so).await;
     }
 

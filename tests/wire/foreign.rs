@@ -20,7 +20,10 @@ async fn sipp_citizen_is_served_and_the_agent_hangs_up() {
     citizen.succeeds(&line).await;
     line.ended_as(&[("served", 1)]).await;
     let calls = line.calls().await;
-    assert_eq!((&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]), (&"booking".into(), &"booking".into(), &"anna".into()));
+    assert_eq!(
+        (&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]),
+        (&"booking".into(), &"booking".into(), &"anna".into())
+    );
     line.wait_for("the booking core to hold the case", SOON, async || {
         let held = line.get("/api/v1/core/handoffs").await.unwrap();
         (held["handoffs"][0]["call"] == calls[0]["call"]).then_some(())

@@ -28,7 +28,15 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { agents: vec![stands("anna", 20)], ring_s: 10, wrap_up_s: 0, max_waiting: 50, recording: false, script: "line", log: "debug,sqlx=warn" }
+        Self {
+            agents: vec![stands("anna", 20)],
+            ring_s: 10,
+            wrap_up_s: 0,
+            max_waiting: 50,
+            recording: false,
+            script: "line",
+            log: "debug,sqlx=warn",
+        }
     }
 }
 

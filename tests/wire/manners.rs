@@ -10,7 +10,8 @@ async fn a_name_in_cp1251_folded_compact_headers_and_no_length_are_served() {
     let citizen = Raw::bind(&line, 11).await;
     let (me, engine) = (line.net.at(11), line.net.engine());
     // "Мария" in CP1251, which is no UTF-8.
-    let mut invite = format!("INVITE sip:122@{engine} SIP/2.0\r\nv: SIP/2.0/UDP {me}\r\n ;branch=z9hG4bKodd\r\nf: \"").into_bytes();
+    let mut invite =
+        format!("INVITE sip:122@{engine} SIP/2.0\r\nv: SIP/2.0/UDP {me}\r\n ;branch=z9hG4bKodd\r\nf: \"").into_bytes();
     invite.extend([0xcc, 0xe0, 0xf0, 0xe8, 0xff]);
     invite.extend(
         format!(
@@ -49,7 +50,8 @@ async fn a_name_in_cp1251_folded_compact_headers_and_no_length_are_served() {
 async fn a_citizen_without_an_offer_is_served() {
     let line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let dial = dozvon::testphone::Dial { codecs: Vec::new(), ..dozvon::testphone::Dial::new(line.net.engine(), "122", "+73852000001") };
+    let dial =
+        dozvon::testphone::Dial { codecs: Vec::new(), ..dozvon::testphone::Dial::new(line.net.engine(), "122", "+73852000001") };
     let citizen = line.citizens.dial(dial).unwrap();
     citizen.say(dozvon::testphone::Voice::Tone(crate::line::CITIZEN));
     citizen.wait_answered().await.unwrap();

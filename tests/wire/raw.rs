@@ -49,7 +49,8 @@ impl Raw {
 
     /// An answer 200 to this request.
     pub async fn ok(&self, request: &str) {
-        let copied = |line: &&str| ["via:", "from:", "to:", "call-id:", "cseq:"].iter().any(|name| line.to_lowercase().starts_with(name));
+        let copied =
+            |line: &&str| ["via:", "from:", "to:", "call-id:", "cseq:"].iter().any(|name| line.to_lowercase().starts_with(name));
         let head: Vec<_> = request.lines().filter(copied).collect();
         self.send(format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", head.join("\r\n")).as_bytes()).await;
     }
@@ -57,5 +58,8 @@ impl Raw {
 
 /// The value of a header, by its long name.
 pub fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
-    message.lines().find_map(|line| line.split_once(':').filter(|(known, _)| known.eq_ignore_ascii_case(name))).map(|(_, value)| value.trim())
+    message
+        .lines()
+        .find_map(|line| line.split_once(':').filter(|(known, _)| known.eq_ignore_ascii_case(name)))
+        .map(|(_, value)| value.trim())
 }
