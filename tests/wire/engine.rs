@@ -55,6 +55,8 @@ pub struct Engine {
     folder: TempDir,
     child: Option<Child>,
     log_filter: &'static str,
+    /// Errors in the log are part of the test.
+    pub errors_expected: bool,
 }
 
 impl Engine {
@@ -63,7 +65,7 @@ impl Engine {
         let folder = tempfile::Builder::new().prefix("dozvon-wire-").tempdir().unwrap();
         let net = Net::take();
         fs::write(folder.path().join("dozvon.toml"), config(&net, folder.path())).unwrap();
-        let mut engine = Self { net, folder, child: None, log_filter };
+        let mut engine = Self { net, folder, child: None, log_filter, errors_expected: false };
         engine.restart().await;
         engine
     }
@@ -264,6 +266,10 @@ impl Drop for Engine {
             let lines: Vec<_> = log.lines().collect();
             let tail = lines.iter().skip(lines.len().saturating_sub(TAIL)).copied().collect::<Vec<_>>();
             eprintln!("---- the engine's last words ----\n{}", tail.join("\n"));
+        } else if !self.errors_expected {
+            let log = String::from_utf8_lossy(&self.log()).into_owned();
+            let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked")).collect();
+            assert!(errors.is_empty(), "the engine's log has errors:\n{}", errors.join("\n"));
         }
     }
 }
