@@ -71,6 +71,11 @@ impl Acd {
         }
     }
 
+    /// A life of the engine begins: offers are counted out anew, so that none is taken for one of a former life.
+    pub fn begin_life(&mut self, ids: IdSource) {
+        self.ids = ids;
+    }
+
     /// A fact came in. Names of what is gone or never was (a late answer, an agent not in the rules) change nothing.
     pub fn handle(&mut self, now: Moment, event: Event) {
         match event {

@@ -131,6 +131,7 @@ impl Conductor {
     pub async fn run(mut self) {
         self.close_what_a_former_life_left(self.epoch);
         self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        self.no_phone_is_registered();
         loop {
             // 1. Let the brains think until none has anything more to say.
             self.think();

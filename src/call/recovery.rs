@@ -3,6 +3,7 @@
 use super::conductor::{Conductor, Work};
 use crate::acd::{self, Acd};
 use crate::clock::Moment;
+use crate::config::{Agent, AgentPhone};
 use crate::facts::{Fact, Outcome, Party, QueueLeft, Stamped};
 use crate::ids::*;
 use crate::journal::live_calls::Stage;
@@ -42,6 +43,10 @@ pub fn restore(
     for record in tail {
         match record.body {
             Body::Fact(fact) => {
+                // Offers got the ids of their own life, and what is told later names them so.
+                if let Fact::EngineStarted { epoch, .. } = &fact {
+                    restored.acd.begin_life(IdSource::new(*epoch));
+                }
                 let stamped = Stamped { at: record.at, fact };
                 restored.live.apply(&stamped);
                 restored.ledger.apply(&stamped, &midnight);
@@ -51,6 +56,7 @@ pub fn restore(
             Body::Input { brain: Brain::Acd | Brain::Ivr | Brain::Talk, .. } => {}
         }
     }
+    restored.acd.begin_life(IdSource::new(epoch));
     restored
 }
 
@@ -92,7 +98,9 @@ impl Conductor {
     /// Every call that was live when the engine died ends here, with the outcome it had come to and the callback it is owed.
     pub(super) fn close_what_a_former_life_left(&mut self, epoch: u32) {
         self.record(Fact::EngineStarted { epoch, version: env!("CARGO_PKG_VERSION").to_owned() });
-        let left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
+        let mut left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
+        // Who waits goes before an agent becomes free, or the dead would be offered to the living.
+        left.sort_by_key(|(_, call)| (!matches!(call.stage, Stage::Waiting { .. }), call.offer.is_some()));
         if !left.is_empty() {
             tracing::warn!(calls = left.len(), "the engine died with live calls; each is closed and owed what it is owed");
         }
@@ -112,6 +120,14 @@ impl Conductor {
             let after = self.now.since(call.since);
             self.owe_or_settle(id, call.region, call.person, outcome, after);
         }
+    }
+
+    /// What phones registered died with the former life: their agents are away until they do so again.
+    pub(super) fn no_phone_is_registered(&mut self) {
+        let register = |agent: &&Agent| matches!(agent.phone, AgentPhone::Registers { .. });
+        let agents: Vec<AgentId> = self.house.config.agents.iter().filter(register).map(|agent| agent.user.clone()).collect();
+        let away = agents.into_iter().map(|agent| acd::Event::AgentReachable { agent, reachable: false });
+        self.work.extend(away.map(Work::Acd));
     }
 
     /// Served people are owed nothing; for everybody else the acd decides by its table.

@@ -20,7 +20,7 @@ impl Conductor {
         match event {
             sip::Event::Invited(invited) => self.call_arrives(*invited),
             sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
-            sip::Event::Confirmed { leg } => self.leg_settled(leg),
+            sip::Event::Confirmed { leg } => tracing::debug!(%leg, "confirmed"),
             sip::Event::Cancelled { leg } => self.leg_over(leg, |_| talk::Event::Cancelled),
             sip::Event::Ringing { leg, early } => {
                 if let Some(stream) = early {
@@ -30,7 +30,6 @@ impl Conductor {
             }
             sip::Event::Answered { leg, stream } => {
                 self.legs.agreed_on(&mut self.acts, leg, stream);
-                self.leg_settled(leg);
                 self.tell_talk(leg, talk::Event::Answered { leg });
             }
             sip::Event::Refused { leg, status } => self.leg_over(leg, |leg| talk::Event::Refused { leg, status }),
@@ -64,11 +63,15 @@ impl Conductor {
             MediaEvent::Digit { leg, digit } => self.digit(leg, digit),
             MediaEvent::Heard { leg, from: _ } => tracing::debug!(%leg, "heard"),
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
-            MediaEvent::RecordFailed { leg, file, why } => tracing::error!(%leg, file, why, "recording failed, the call goes on"),
+            MediaEvent::RecordFailed { leg, file, why } => {
+                tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                self.legs.recorded(leg);
+            }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
                 if let Some(call) = self.legs.call_of(leg) {
                     self.record(Fact::RecordingEnded { call, file, ms, gaps });
                 }
+                self.legs.recorded(leg);
             }
             MediaEvent::Closed { leg, summary } => {
                 tracing::debug!(%leg, ?summary, "leg closed");
@@ -193,16 +196,6 @@ impl Conductor {
     fn leg_over(&mut self, leg: LegId, event: impl Fn(LegId) -> talk::Event) {
         self.tell_talk(leg, event(leg));
         self.legs.close(&mut self.acts, leg);
-    }
-
-    /// A dialog stands: what a successor of ours would need to go on with it is written down.
-    fn leg_settled(&mut self, leg: LegId) {
-        if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), self.agent.leg_state(leg)) {
-            match postcard::to_stdvec(&(dialog, self.legs.agreed(leg))) {
-                Ok(state) => self.record(Fact::LegWritten { call, leg, state }),
-                Err(error) => tracing::error!(%error, %leg, "a leg could not be written down"),
-            }
-        }
     }
 
     fn stream_changed(&mut self, leg: LegId, stream: Stream) {

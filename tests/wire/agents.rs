@@ -31,7 +31,7 @@ async fn a_phone_that_is_not_there_is_passed_over_at_once() {
 
 async fn the_first_misses(does: Option<OnInvite>, reason: Option<&str>, end: &str) {
     let agents = vec![stands("anna", 20), stands("boris", 21)];
-    let line = Line::open(Plan { agents, ring_s: 2, ..Plan::default() }).await;
+    let line = Line::open(Plan { agents, ring_s: 3, ..Plan::default() }).await;
     let anna = does.map(|does| line.phone_that(20, does));
     // Whoever is free longest is asked first, and both are free since the start: boris takes a break until anna was asked.
     line.post("/api/v1/agents/boris/state", json!({ "state": "break", "reason": "обед" })).await.unwrap();

@@ -33,7 +33,8 @@ async fn sigterm_lets_talks_end_and_refuses_new_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sighup_takes_a_good_script_for_new_calls_and_nothing_of_a_broken_one() {
-    let line = Line::open(Plan::default()).await;
+    let mut line = Line::open(Plan::default()).await;
+    line.errors_expected = true;
     let anna = line.phone_that(20, ANSWERS);
     let in_menu = line.call("+73852000001");
     in_menu.wait_answered().await.unwrap();

@@ -20,6 +20,8 @@ pub struct Plan {
     pub ring_s: u32,
     pub wrap_up_s: u32,
     pub max_waiting: u32,
+    /// Contracted channels of the citizens' trunk; 0: no limit.
+    pub channels: u32,
     pub recording: bool,
     /// The script of 122.
     pub script: &'static str,
@@ -33,6 +35,7 @@ impl Default for Plan {
             ring_s: 10,
             wrap_up_s: 0,
             max_waiting: 50,
+            channels: 0,
             recording: false,
             script: "line",
             log: "debug,sqlx=warn",
@@ -144,7 +147,7 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, recording, script, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, .. } = self;
         let mut config = format!(
             r#"
 data = "{folder}/data"
@@ -160,6 +163,7 @@ name = "city"
 network = "loop"
 peers = ["127.61.N.10", "127.61.N.11", "127.61.N.12", "127.61.N.13", "127.61.N.14"]
 area = "3852"
+channels = {channels}
 
 [[trunk]]
 name = "ambulance"

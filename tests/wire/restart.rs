@@ -1,6 +1,7 @@
 //! What is left of live calls after kill -9.
 
-use crate::line::{ANSWERS, Line, Plan, rings, stands, they_talk};
+use crate::engine::PASSWORD;
+use crate::line::{ANSWERS, Line, Plan, registers, rings, stands, they_talk};
 use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,6 +47,7 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
         phone.hang_up_all().await;
     }
     let citizen = line.call_queue("+73852000000").await;
+    line.board_shows("a talk", |board| board["calls"][0]["stage"] == "talking").await;
     let anybody = async {
         tokio::select! {
             talk = rings(&phones[0]) => talk,
@@ -58,4 +60,24 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
     citizen.hang_up();
     let ledger = line.ended_as(&[("cut", 3), ("failed", 7), ("served", 1)]).await;
     assert_eq!(ledger.open_callbacks, 9);
+}
+
+/// What the phones registered died with the engine: until they do so again, nobody is offered to them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registered_agent_is_away_after_kill_9_until_the_phone_registers_again() {
+    let mut line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
+    let boris = line.phone_that(20, ANSWERS);
+    boris.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    line.agent_is("boris", "ready", None).await;
+    line.kill9();
+    line.restart().await;
+    let away = line.agent_is("boris", "offline", Some("unreachable")).await;
+    assert_eq!(away["reachable"], false);
+    let citizen = line.call_queue("+73852000001").await;
+    line.stages("waiting", 1).await;
+    boris.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    they_talk(&citizen, &rings(&boris).await).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    assert_eq!(line.agent("boris").await["missed"], 0);
 }

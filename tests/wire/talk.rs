@@ -4,7 +4,7 @@ use crate::ear::hears_music;
 use crate::engine::SOON;
 use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, rings, they_talk};
 use dozvon::testphone::{CallState, End};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_hangs_up_and_the_citizen_was_served() {
@@ -135,6 +135,47 @@ async fn who_left_the_queue_is_owed_one_callback_until_served() {
     assert_eq!(ledger.open_callbacks, 0);
     let callbacks = line.callbacks().await;
     assert_eq!((callbacks.len(), &callbacks[0]["how"]), (1, &"got_through".into()));
+}
+
+/// The citizen goes in the very moment in which the agent answers: both are free again, whoever was first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hang_up_that_races_the_agents_answer_frees_both() {
+    let line = Line::open(Plan::default()).await;
+    let anna = line.phone(20);
+    for number in 0..12 {
+        let citizen = line.call_queue(&format!("+7385200{number:04}")).await;
+        let ring = rings(&anna).await;
+        if number % 2 == 0 {
+            ring.answer();
+            citizen.hang_up();
+        } else {
+            citizen.hang_up();
+            ring.answer();
+        }
+        ring.wait_ended().await.unwrap();
+        line.agent_is("anna", "ready", None).await;
+    }
+    line.board_shows("no live call", |board| board["live_calls"] == 0).await;
+    let ledger = line.ledger().await;
+    assert!(ledger.holds() && ledger.entered == 12, "{ledger:?}");
+    assert_eq!(ledger.outcomes["served"] + ledger.outcomes["abandoned_in_queue"], 12, "{ledger:?}");
+}
+
+/// Whoever takes the task is told the number, and the person is owed nothing once it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missed_citizen_is_called_back() {
+    let line = Line::open(Plan { agents: Vec::new(), ..Plan::default() }).await;
+    let citizen = line.call_queue("83852000001").await;
+    line.board_shows("a wait longer than queue_after_s", |board| longest_wait_ms(board) > 1100).await;
+    citizen.hang_up();
+    line.ended_as(&[("abandoned_in_queue", 1)]).await;
+    let task = line.callbacks().await[0].clone();
+    assert!(!task.to_string().contains("3852000001"), "the list shows no number: {task}");
+    let path = |what: &str| format!("/api/v1/callbacks/{}/{what}", task["task"].as_str().unwrap());
+    let told = line.post_for(&path("take"), json!({ "agent": "anna" })).await.unwrap();
+    assert!(told.to_string().contains("+73852000001"), "{told}");
+    line.post(&path("close"), json!({ "how": "reached" })).await.unwrap();
+    assert_eq!(line.ledger().await.open_callbacks, 0);
 }
 
 fn longest_wait_ms(board: &Value) -> u64 {
