@@ -34,7 +34,7 @@ pub struct Streams {
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
     let (people, _) = People::open(data.join("people"), Limits::PEOPLE)?;
-    let (leg_states, _) = LegStates::open(data.join("legs"), Limits::PEOPLE)?;
+    let (leg_states, _) = LegStates::open(data.join("legs"), Limits::LEGS)?;
     Ok(Streams { journal, people, leg_states, opened })
 }
 
