@@ -13,7 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::facts::{Fact, Stamped};
 use crate::ids::*;
 use crate::ivr;
-use crate::journal::{Body, Brain, Journal, LedgerFold, LiveCalls, People, Record};
+use crate::journal::{Body, Brain, Journal, LedgerFold, LegStates, LiveCalls, People, Record};
 use crate::media::Media;
 use crate::media::door::MediaEvent;
 use crate::pii::PersonKey;
@@ -34,6 +34,7 @@ pub struct Doors {
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
     pub people: People,
+    pub leg_states: LegStates,
     pub key: PersonKey,
     pub acd: Acd,
     pub ids: IdSource,
@@ -55,6 +56,7 @@ pub struct Conductor {
     requests: mpsc::Receiver<Request>,
     pub(super) journal: Journal,
     pub(super) people: People,
+    pub(super) leg_states: LegStates,
     pub(super) key: PersonKey,
     pub(super) acd: Acd,
     pub(super) calls: BTreeMap<CallId, LiveCall>,
@@ -104,6 +106,7 @@ impl Conductor {
             requests: doors.requests,
             journal: doors.journal,
             people: doors.people,
+            leg_states: doors.leg_states,
             key: doors.key,
             acd: doors.acd,
             calls: BTreeMap::new(),
@@ -332,7 +335,7 @@ impl Conductor {
     }
 
     fn write_down(&mut self) {
-        let people = self.people.commit();
+        let people = self.people.commit().and(self.leg_states.commit());
         let facts = self.journal.commit();
         if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {
             self.records_since_snapshot = 0;

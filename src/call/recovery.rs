@@ -35,8 +35,7 @@ pub fn restore(
     let snapshot = snapshot.map(|bytes| from_snapshot(&bytes));
     let unreadable = matches!(snapshot, Some(None));
     let mut restored = snapshot.flatten().unwrap_or_else(|| Restored {
-        // Offers are named by the acd itself: a replay must count as the first life counted.
-        acd: Acd::new(IdSource::new(if unreadable { epoch } else { FIRST_LIFE })),
+        acd: Acd::new(IdSource::new(epoch)),
         live: LiveCalls::default(),
         ledger: LedgerFold::default(),
     });
@@ -59,9 +58,6 @@ pub fn restore(
     restored.acd.begin_life(IdSource::new(epoch));
     restored
 }
-
-/// Where the acd of a journal without a snapshot begins to count its offers.
-const FIRST_LIFE: u32 = 0;
 
 fn from_snapshot(bytes: &[u8]) -> Option<Restored> {
     let read = postcard::from_bytes::<Snapshot>(bytes).map_err(|error| error.to_string());

@@ -7,7 +7,7 @@ use crate::acd;
 use crate::facts::{AgentStateName, Fact, Outcome};
 use crate::ids::*;
 use crate::ivr::{self, Ivr};
-use crate::journal::PersonSeen;
+use crate::journal::{LegWritten, PersonSeen};
 use crate::media::door::MediaEvent;
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
@@ -20,7 +20,7 @@ impl Conductor {
         match event {
             sip::Event::Invited(invited) => self.call_arrives(*invited),
             sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
-            sip::Event::Confirmed { leg } => tracing::debug!(%leg, "confirmed"),
+            sip::Event::Confirmed { leg } => self.leg_settled(leg),
             sip::Event::Cancelled { leg } => self.leg_over(leg, |_| talk::Event::Cancelled),
             sip::Event::Ringing { leg, early } => {
                 if let Some(stream) = early {
@@ -30,6 +30,7 @@ impl Conductor {
             }
             sip::Event::Answered { leg, stream } => {
                 self.legs.agreed_on(&mut self.acts, leg, stream);
+                self.leg_settled(leg);
                 self.tell_talk(leg, talk::Event::Answered { leg });
             }
             sip::Event::Refused { leg, status } => self.leg_over(leg, |leg| talk::Event::Refused { leg, status }),
@@ -198,10 +199,18 @@ impl Conductor {
         self.legs.close(&mut self.acts, leg);
     }
 
+    /// A dialog stands: what a successor of ours would need to go on with it is written down.
+    fn leg_settled(&mut self, leg: LegId) {
+        if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), self.agent.leg_state(leg)) {
+            self.leg_states.append(&LegWritten { at: self.now, call, leg, dialog, media: self.legs.agreed(leg) });
+        }
+    }
+
     fn stream_changed(&mut self, leg: LegId, stream: Stream) {
         let held_before = self.legs.agreed(leg).is_some_and(|(_, stream)| !stream.direction.sends());
         let held = !stream.direction.sends();
         self.legs.agreed_on(&mut self.acts, leg, stream);
+        self.leg_settled(leg);
         if held != held_before {
             self.tell_talk(leg, talk::Event::Held { leg, held });
         }

@@ -145,7 +145,6 @@ impl LiveCalls {
             | Fact::AgentChanged { .. }
             | Fact::HandoffRequested { .. }
             | Fact::HandoffSettled { .. }
-            | Fact::LegWritten { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. } => {}
         }
