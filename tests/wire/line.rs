@@ -225,7 +225,7 @@ open = true
         for Agent { user, phone } in &self.agents {
             let _ = write!(config, "\n[[agent]]\nuser = \"{user}\"\nskills = {{ talk = 50 }}\n{phone}\n");
         }
-        config.replace("127.61.N.", &net.ip(0).to_string().trim_end_matches('0').to_owned())
+        config.replace("127.61.N.", &net.ip(0).to_string().trim_end_matches('0'))
     }
 }
 

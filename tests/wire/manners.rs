@@ -141,12 +141,9 @@ async fn one_person_in_five_forms_is_owed_one_callback() {
 async fn what_a_bad_line_repeats_is_one_call() {
     let line = Line::open(Plan::default()).await;
     let citizen = Raw::bind(&line, 11).await;
-    let ip = line.net.ip(11);
-    let sdp = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n");
-    let invite = citizen.request("INVITE", "122", "+73852000001", "Content-Type: application/sdp\r\n");
-    let invite = String::from_utf8(invite).unwrap().replace("Length: 0\r\n\r\n", &format!("Length: {}\r\n\r\n{sdp}", sdp.len()));
+    let invite = citizen.invite("+73852000001");
     for _ in 0..3 {
-        citizen.send(invite.as_bytes()).await;
+        citizen.send(&invite).await;
     }
     let first = citizen.receive("SIP/2.0 200").await;
     let again = citizen.receive("SIP/2.0 200").await;
