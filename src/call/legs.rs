@@ -64,6 +64,11 @@ impl Legs {
         Some((leg.local?, leg.stream?))
     }
 
+    /// Whether the far end has said where it listens.
+    pub fn is_offered(&self, leg: LegId) -> bool {
+        self.by_id.get(&leg).is_some_and(|leg| leg.stream.is_some())
+    }
+
     /// A citizen's INVITE: its offer, if it had one, is connected as soon as our side is open.
     pub fn invited(&mut self, acts: &mut Acts, leg: LegId, call: CallId, network: String, offer: Option<Stream>) {
         self.open(acts, leg, call, network, None, None, offer);

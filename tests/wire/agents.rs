@@ -182,3 +182,39 @@ async fn feature_codes_and_the_api_change_what_an_agent_does() {
     let calls = line.calls().await;
     assert_eq!(calls.len(), 2, "feature codes are no calls of citizens");
 }
+
+/// Where the phone registered last is where the agent sits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_phones_the_one_that_registered_last_rings() {
+    let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
+    let (desk, home) = (line.phone(20), line.phone_that(21, ANSWERS));
+    desk.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    home.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    let citizen = line.call_queue("+73852000001").await;
+    they_talk(&citizen, &rings(&home).await).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    home.unregister().await.unwrap();
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&desk).await;
+    talk.answer();
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 2)]).await;
+}
+
+/// What an agent wishes in a talk comes true after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_who_goes_offline_in_a_talk_finishes_it() {
+    let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
+    let phone = line.phone_that(20, ANSWERS);
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&phone).await;
+    they_talk(&citizen, &talk).await;
+    phone.call(line.net.engine(), "*3", "boris").unwrap().wait_ended().await.unwrap();
+    they_talk(&citizen, &talk).await;
+    talk.hang_up();
+    line.agent_is("boris", "offline", None).await;
+    line.ended_as(&[("served", 1)]).await;
+}

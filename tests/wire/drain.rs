@@ -15,6 +15,8 @@ async fn sigterm_lets_talks_end_and_refuses_new_calls() {
     line.signal("-TERM");
     line.board_shows("a drain", |board| board["draining"] == true).await;
 
+    assert!(matches!(line.get("/readyz").await, Err(ureq::Error::StatusCode(503))));
+
     let other = Raw::bind(&line, 11).await;
     for method in ["OPTIONS", "INVITE"] {
         other.send(&other.request(method, "122", "+73852000002", "")).await;

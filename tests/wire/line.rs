@@ -3,6 +3,7 @@
 
 use crate::engine::{Engine, Net};
 use dozvon::testphone::{Dial, OnInvite, Phone, PhoneCall, Voice};
+use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
 use std::ops::{Deref, DerefMut};
@@ -129,6 +130,11 @@ pub async fn rings(phone: &Phone) -> PhoneCall {
 pub async fn they_talk(citizen: &PhoneCall, agent: &PhoneCall) {
     citizen.hears_tone(AGENT).await.unwrap();
     agent.hears_tone(CITIZEN).await.unwrap();
+}
+
+/// The wait of who waits longest, in any queue of the board.
+pub fn longest_wait_ms(board: &Value) -> u64 {
+    board["queues"].as_array().unwrap().iter().filter_map(|queue| queue["longest_wait_ms"].as_u64()).max().unwrap_or_default()
 }
 
 impl Deref for Line {

@@ -47,6 +47,14 @@ impl Raw {
         .into_bytes()
     }
 
+    /// The INVITE of a citizen who dials 122 and listens at port 4000.
+    pub fn invite(&self, from: &str) -> Vec<u8> {
+        let ip = self.socket.local_addr().unwrap().ip();
+        let sdp = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n");
+        let plain = String::from_utf8(self.request("INVITE", "122", from, "Content-Type: application/sdp\r\n")).unwrap();
+        plain.replace("Length: 0\r\n\r\n", &format!("Length: {}\r\n\r\n{sdp}", sdp.len())).into_bytes()
+    }
+
     /// An answer 200 to this request.
     pub async fn ok(&self, request: &str) {
         let copied =

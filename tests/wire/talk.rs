@@ -2,9 +2,9 @@
 
 use crate::ear::hears_music;
 use crate::engine::SOON;
-use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, rings, they_talk};
+use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, longest_wait_ms, rings, they_talk};
 use dozvon::testphone::{CallState, End};
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_hangs_up_and_the_citizen_was_served() {
@@ -68,6 +68,26 @@ async fn who_is_held_hears_music_and_then_the_voice_again() {
 
     talk.hang_up();
     citizen.wait_ended().await.unwrap();
+    line.ended_as(&[("served", 1)]).await;
+}
+
+/// Each side may hold the other: whoever comes back alone hears music until the other comes back too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_hold_and_each_comes_back_in_turn() {
+    let line = Line::open(Plan::default()).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&anna).await;
+    they_talk(&citizen, &talk).await;
+    talk.hold().await.unwrap();
+    hears_music(&citizen, AGENT).await;
+    citizen.hold().await.unwrap();
+    citizen.heard_silence().await.unwrap();
+    citizen.resume().await.unwrap();
+    hears_music(&citizen, AGENT).await;
+    talk.resume().await.unwrap();
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
     line.ended_as(&[("served", 1)]).await;
 }
 
@@ -176,8 +196,4 @@ async fn a_missed_citizen_is_called_back() {
     assert!(told.to_string().contains("+73852000001"), "{told}");
     line.post(&path("close"), json!({ "how": "reached" })).await.unwrap();
     assert_eq!(line.ledger().await.open_callbacks, 0);
-}
-
-fn longest_wait_ms(board: &Value) -> u64 {
-    board["queues"].as_array().unwrap().iter().filter_map(|queue| queue["longest_wait_ms"].as_u64()).max().unwrap_or_default()
 }
