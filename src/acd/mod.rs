@@ -8,6 +8,7 @@ mod callbacks;
 mod callers;
 mod deadlines;
 mod invariants;
+mod life;
 mod matching;
 mod offers;
 mod queue;
@@ -100,6 +101,7 @@ impl Acd {
                 let fact = self.callbacks.task_closed(task, how);
                 self.record_if(fact);
             }
+            Event::EngineStarted { epoch } => self.life_begins(now, epoch),
         }
     }
 
@@ -218,6 +220,10 @@ pub enum Event {
     TaskClosed {
         task: TaskId,
         how: TaskEnd,
+    },
+    /// The engine begins a new life: no call of the former one goes on.
+    EngineStarted {
+        epoch: u32,
     },
 }
 

@@ -173,19 +173,23 @@ impl Conductor {
             Intake::Request(request) => self.from_request(request),
             Intake::Datagrams | Intake::Time => {}
         }
+        self.think();
         let now = self.now;
         let Self { sockets, agent, .. } = self;
         sockets.recv_batch(Self::MAX_INTAKE, |received| match received {
             Received::Datagram { network, from, bytes } => agent.handle_datagram(now, network, from, bytes),
             Received::Refused { network, peer } => agent.handle_icmp(now, network, peer),
         });
+        self.think();
         for _ in 0..Self::MAX_INTAKE {
             let Ok(event) = self.media_events.try_recv() else { break };
             self.from_media(event);
+            self.think();
         }
         for _ in 0..Self::MAX_INTAKE {
             let Ok(request) = self.requests.try_recv() else { break };
             self.from_request(request);
+            self.think();
         }
         self.time_passes();
     }
@@ -194,17 +198,20 @@ impl Conductor {
         let now = self.now;
         if self.agent.poll_timeout().is_some_and(|at| at <= now) {
             self.agent.handle_timeout(now);
+            self.think();
         }
         if self.acd.poll_timeout().is_some_and(|at| at <= now) {
             self.note_input(Brain::Acd, None, &Option::<acd::Event>::None);
             self.acd.handle_timeout(now);
             self.obey_acd();
+            self.think();
         }
         while let Some(&(at, call)) = self.timers.first()
             && at <= now
         {
             self.timers.pop_first();
             self.call_timeout(call);
+            self.think();
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             self.drain_until = Some(now + Duration::from_secs(1));
@@ -232,22 +239,24 @@ impl Conductor {
         self.set_timer(id);
     }
 
+    /// What one brain says to another is heard before the world's next word, so that no two brains ever see one call differently: an
+    /// agent who answered is not offered to somebody else, nobody is queued whose call is over.
     fn think(&mut self) {
         loop {
             for command in std::mem::take(&mut self.acts.sip) {
                 self.agent.handle_command(self.now, command);
             }
-            if let Some(event) = self.agent.poll_event() {
-                self.from_sip(event);
-            } else if let Some(work) = self.work.pop_front() {
+            if let Some(work) = self.work.pop_front() {
                 self.think_about(work);
+            } else if let Some(event) = self.agent.poll_event() {
+                self.from_sip(event);
             } else if self.acts.sip.is_empty() {
                 return;
             }
         }
     }
 
-    fn think_about(&mut self, work: Work) {
+    pub(super) fn think_about(&mut self, work: Work) {
         match work {
             Work::Acd(event) => {
                 self.note_input(Brain::Acd, None, &Some(&event));

@@ -3,9 +3,8 @@
 use super::conductor::{Conductor, Work};
 use crate::acd::{self, Acd};
 use crate::clock::Moment;
-use crate::facts::{Fact, Outcome, Party, QueueLeft, Stamped};
+use crate::facts::{Fact, Outcome, Stamped};
 use crate::ids::*;
-use crate::journal::live_calls::Stage;
 use crate::journal::{Body, Brain, LedgerFold, LiveCalls, Record};
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +25,13 @@ pub struct Restored {
 
 /// Snapshot first, then every record after it, told to the same brain that was told it before.
 pub fn restore(
-    epoch: u32,
     snapshot: Option<Vec<u8>>,
     tail: impl IntoIterator<Item = Record>,
     midnight: impl Fn(RegionId, Moment) -> Moment,
 ) -> Restored {
     let mut restored = snapshot.and_then(|bytes| from_snapshot(&bytes)).unwrap_or_else(|| Restored {
-        acd: Acd::new(IdSource::new(epoch)),
+        // Every life begins with an event that says in which epoch the floor counts.
+        acd: Acd::new(IdSource::new(0)),
         live: LiveCalls::default(),
         ledger: LedgerFold::default(),
     });
@@ -90,18 +89,9 @@ impl Conductor {
         if !left.is_empty() {
             tracing::warn!(calls = left.len(), "the engine died with live calls; each is closed and owed what it is owed");
         }
+        self.think_about(Work::Acd(acd::Event::EngineStarted { epoch }));
         for (id, call) in left {
             let outcome = call.outcome_if_lost();
-            match &call.stage {
-                Stage::Waiting { .. } => {
-                    self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
-                }
-                Stage::Talking { agent, .. } => {
-                    let ended = acd::Event::TalkEnded { agent: agent.clone(), call: id, by: Party::Engine };
-                    self.work.push_back(Work::Acd(ended));
-                }
-                Stage::Robot | Stage::Talked { .. } | Stage::Dialling { .. } | Stage::Transferred { .. } => {}
-            }
             self.record(Fact::CallEnded { call: id, outcome });
             let after = self.now.since(call.since);
             self.owe_or_settle(id, call.region, call.person, outcome, after);

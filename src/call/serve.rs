@@ -41,7 +41,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
     let Streams { journal, people, opened } = streams;
     let clock = Clock::start(opened.last);
     let epoch = opened.epoch;
-    let restored = restore(epoch, opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
+    let restored = restore(opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
 
     let settings = house.sip_settings();
     let sockets = Sockets::bind(&settings).context("a SIP address cannot be bound")?;
