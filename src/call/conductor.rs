@@ -71,7 +71,10 @@ pub struct Conductor {
     pub(super) ledger: LedgerFold,
     pub(super) trunks: BTreeMap<TrunkId, bool>,
     pub(super) store_at: u64,
-    pub(super) store_behind_since: Option<Moment>,
+    /// A journal position that the tables have not reached, and since when it is written.
+    pub(super) tables_owe: Option<(u64, Moment)>,
+    /// When the journals are looked through again for what may go.
+    pub(super) release_at: Moment,
     pub(super) journal_failing: bool,
     records_since_snapshot: u32,
     pub(super) pictures: u64,
@@ -118,7 +121,8 @@ impl Conductor {
             ledger: doors.ledger,
             trunks: BTreeMap::new(),
             store_at: 0,
-            store_behind_since: None,
+            tables_owe: None,
+            release_at: Moment::ZERO,
             journal_failing: false,
             records_since_snapshot: 0,
             pictures: 0,
@@ -129,7 +133,7 @@ impl Conductor {
     /// Runs until drained.
     pub async fn run(mut self) {
         self.close_what_a_former_life_left(self.epoch);
-        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        self.rules_hold();
         loop {
             // 1. Let the brains think until none has anything more to say.
             self.think();
@@ -138,6 +142,8 @@ impl Conductor {
             // 3. Act.
             self.act();
             if self.is_drained() {
+                self.record(Fact::EngineStopped { epoch: self.epoch });
+                self.snapshot();
                 return;
             }
             // 4. Wait for a datagram, a word from media, a request or the next deadline.
@@ -215,6 +221,10 @@ impl Conductor {
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             self.drain_until = Some(now + Duration::from_secs(1));
+            if self.calls.is_empty() {
+                tracing::warn!("media does not let go of its legs; the engine ends without");
+                self.legs = Legs::default();
+            }
             let calls: Vec<CallId> = self.calls.keys().copied().collect();
             self.work.extend(calls.into_iter().map(|call| Work::Talk(call, talk::Event::Stop)));
         }
@@ -241,7 +251,7 @@ impl Conductor {
 
     /// What one brain says to another is heard before the world's next word, so that no two brains ever see one call differently: an
     /// agent who answered is not offered to somebody else, nobody is queued whose call is over.
-    fn think(&mut self) {
+    pub(super) fn think(&mut self) {
         loop {
             for command in std::mem::take(&mut self.acts.sip) {
                 self.agent.handle_command(self.now, command);
@@ -354,8 +364,17 @@ impl Conductor {
             (Some(_), true) | (None, false) => {}
         }
         self.journal_failing = failing.is_some();
-        if self.store_at < self.journal.position() {
-            self.store_behind_since.get_or_insert(self.now);
+        self.note_what_tables_owe();
+    }
+
+    /// One position at a time is waited for, so that tables which keep up are never called behind, however much is written.
+    pub(super) fn note_what_tables_owe(&mut self) {
+        let position = self.journal.position();
+        if self.tables_owe.is_some_and(|(owed, _)| owed <= self.store_at) {
+            self.tables_owe = None;
+        }
+        if self.store_at < position {
+            self.tables_owe.get_or_insert((position, self.now));
         }
     }
 

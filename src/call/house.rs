@@ -8,6 +8,7 @@ use crate::ids::*;
 use crate::ivr::{self, Script};
 use crate::sip;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +118,16 @@ impl House {
             .ok()
             .and_then(|instant| instant.to_zoned_datetime(zone).start_of_day().ok());
         start.map_or(at, |day| Moment(u64::try_from(day.timestamp().as_microsecond()).unwrap_or_default()))
+    }
+
+    /// The address the far end is to send to for media that stands at `local`: behind a NAT it is not the one that is bound. Networks
+    /// of one address differ in their ports.
+    pub fn shown(&self, local: SocketAddr) -> SocketAddr {
+        let of = |network: &&crate::config::Network| {
+            network.media_ip() == local.ip() && (network.ports.first..=network.ports.last).contains(&local.port())
+        };
+        let advertised = self.config.networks.iter().find(of).and_then(|network| network.advertise);
+        SocketAddr::new(advertised.unwrap_or(local.ip()), local.port())
     }
 
     pub fn drain_limit(&self) -> Duration {

@@ -71,7 +71,8 @@ impl LedgerFold {
             | Fact::HandoffSettled { .. }
             | Fact::LegWritten { .. }
             | Fact::EngineStarted { .. }
-            | Fact::EngineStopped { .. } => {}
+            | Fact::EngineStopped { .. }
+            | Fact::PhonesWritten { .. } => {}
         }
     }
 
