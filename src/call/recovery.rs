@@ -67,7 +67,9 @@ pub fn restore(
 fn from_snapshot(bytes: &[u8]) -> Option<Restored> {
     let state = bytes.strip_prefix(&[SNAPSHOT_SHAPE]);
     let Some(Snapshot { acd, live, ledger, phones }) = state.and_then(|state| postcard::from_bytes(state).ok()) else {
-        tracing::error!("the snapshot is of another form: calls that were live in it have no end, callbacks stand in the tables only");
+        tracing::error!(
+            "the snapshot is of another form: calls that were live in it have no end, callbacks stand in the tables only"
+        );
         return None;
     };
     // The calls and the ledger are taken up also if the floor cannot be.
@@ -203,13 +205,8 @@ mod tests {
     #[test]
     fn phones_and_hand_offs_are_folded_from_the_facts() {
         let fact = |fact| Record { at: Moment::from_secs(1), body: Body::Fact(fact) };
-        let entered = Fact::CallEntered {
-            call: CITIZEN,
-            region: RegionId(0),
-            trunk: "city".into(),
-            dialled: "122".into(),
-            person: None,
-        };
+        let entered =
+            Fact::CallEntered { call: CITIZEN, region: RegionId(0), trunk: "city".into(), dialled: "122".into(), person: None };
         let handoff =
             Fact::HandoffRequested { handoff: HandoffId(1), call: CITIZEN, region: RegionId(0), person: None, theme: None };
         let phones = |state: &[u8]| Fact::PhonesWritten { agent: agent(), state: state.to_vec() };

@@ -1,6 +1,8 @@
 //! What is left of live calls after kill -9.
 
-use crate::line::{ANSWERS, Line, Plan, rings, stands, they_talk};
+use crate::engine::PASSWORD;
+use crate::line::{ANSWERS, Line, Plan, registers, rings, stands, they_talk};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,4 +60,30 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
     citizen.hang_up();
     let ledger = line.ended_as(&[("cut", 3), ("failed", 7), ("served", 1)]).await;
     assert_eq!(ledger.open_callbacks, 9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn phones_registered_before_kill_9_ring_after_it_and_agents_are_where_they_were() {
+    let mut line = Line::open(Plan { agents: vec![registers("anna"), registers("boris")], ..Plan::default() }).await;
+    let (anna, boris) = (line.phone_that(20, ANSWERS), line.phone_that(21, ANSWERS));
+    for (phone, user) in [(&anna, "anna"), (&boris, "boris")] {
+        phone.register(line.net.engine(), user, PASSWORD).await.unwrap();
+        line.agent_is(user, "ready", None).await;
+    }
+    line.post("/api/v1/agents/boris/state", json!({ "state": "offline" })).await.unwrap();
+    line.agent_is("boris", "offline", None).await;
+
+    line.kill9();
+    line.restart().await;
+    line.agent_is("anna", "ready", None).await;
+    line.agent_is("boris", "offline", None).await;
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&anna).await;
+    they_talk(&citizen, &talk).await;
+
+    // A refresh makes nobody ready who went offline beside the phone.
+    boris.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    line.agent_is("boris", "offline", None).await;
 }

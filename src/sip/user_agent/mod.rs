@@ -463,7 +463,7 @@ impl Directory {
             trunk_by_peer,
             trunks: settings.trunks.iter().enumerate().map(|(index, trunk)| (trunk.trunk.clone(), index)).collect(),
             accounts: settings.accounts.listed.iter().enumerate().map(|(index, a)| (a.agent.clone(), index)).collect(),
-            numbers: settings.numbers.iter().map(|number| one_form(number, None)).collect(),
+            numbers: settings.numbers.iter().flat_map(|number| [number.clone(), one_form(number, None)]).collect(),
             networks,
         }
     }
