@@ -146,6 +146,11 @@ pub enum Fact {
     EngineStopped {
         epoch: u32,
     },
+    /// Where an agent's phones registered, written down for a successor in the registrar's own encoding; empty: nowhere.
+    PhonesWritten {
+        agent: AgentId,
+        state: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

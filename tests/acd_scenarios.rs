@@ -134,6 +134,9 @@ impl Scene {
     }
 
     fn happens(&mut self, what: &str) -> Said<()> {
+        if what == "the engine starts anew" {
+            return self.send(Event::EngineStarted { epoch: 2 });
+        }
         let words: Vec<&str> = what.split_whitespace().collect();
         let agent = || AgentId::from(words[0]);
         let event = match &words[1..] {

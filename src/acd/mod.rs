@@ -8,6 +8,7 @@ mod callbacks;
 mod callers;
 mod deadlines;
 mod invariants;
+mod life;
 mod matching;
 mod offers;
 mod queue;
@@ -71,11 +72,6 @@ impl Acd {
         }
     }
 
-    /// A life of the engine begins: offers are counted out anew, so that none is taken for one of a former life.
-    pub fn begin_life(&mut self, ids: IdSource) {
-        self.ids = ids;
-    }
-
     /// A fact came in. Names of what is gone or never was (a late answer, an agent not in the rules) change nothing.
     pub fn handle(&mut self, now: Moment, event: Event) {
         match event {
@@ -105,6 +101,7 @@ impl Acd {
                 let fact = self.callbacks.task_closed(task, how);
                 self.record_if(fact);
             }
+            Event::EngineStarted { epoch } => self.life_begins(now, epoch),
         }
     }
 
@@ -223,6 +220,10 @@ pub enum Event {
     TaskClosed {
         task: TaskId,
         how: TaskEnd,
+    },
+    /// The engine begins a new life: no call of the former one goes on.
+    EngineStarted {
+        epoch: u32,
     },
 }
 

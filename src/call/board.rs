@@ -21,7 +21,7 @@ impl Conductor {
             journal: view::Journal {
                 position: self.journal.position(),
                 behind_bytes: self.journal.position().saturating_sub(self.store_at),
-                behind_s: self.store_behind_since.map_or(0, |since| self.now.since(since).as_secs()),
+                behind_s: self.tables_owe.map_or(0, |(_, since)| self.now.since(since).as_secs()),
                 failing: self.journal_failing,
             },
             trunks: self.trunk_views(),

@@ -73,7 +73,10 @@ pub struct Conductor {
     pub(super) ledger: LedgerFold,
     pub(super) trunks: BTreeMap<TrunkId, bool>,
     pub(super) store_at: u64,
-    pub(super) store_behind_since: Option<Moment>,
+    /// A journal position that the tables have not reached, and since when it is written.
+    pub(super) tables_owe: Option<(u64, Moment)>,
+    /// When the journals are looked through again for what may go.
+    pub(super) release_at: Moment,
     pub(super) journal_failing: bool,
     records_since_snapshot: u32,
     pub(super) pictures: u64,
@@ -121,7 +124,8 @@ impl Conductor {
             ledger: doors.ledger,
             trunks: BTreeMap::new(),
             store_at: 0,
-            store_behind_since: None,
+            tables_owe: None,
+            release_at: Moment::ZERO,
             journal_failing: false,
             // The first turn writes one: the next start need not replay what this one did.
             records_since_snapshot: Self::RECORDS_PER_SNAPSHOT,
@@ -133,8 +137,7 @@ impl Conductor {
     /// Runs until drained.
     pub async fn run(mut self) {
         self.close_what_a_former_life_left(self.epoch);
-        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
-        self.no_phone_is_registered();
+        self.rules_hold();
         loop {
             // 1. Let the brains think until none has anything more to say.
             self.think();
@@ -143,6 +146,8 @@ impl Conductor {
             // 3. Act.
             self.act();
             if self.is_drained() {
+                self.record(Fact::EngineStopped { epoch: self.epoch });
+                self.snapshot();
                 return;
             }
             // 4. Wait for a datagram, a word from media, a request or the next deadline.
@@ -178,19 +183,23 @@ impl Conductor {
             Intake::Request(request) => self.people_ask(request),
             Intake::Datagrams | Intake::Time => {}
         }
+        self.think();
         let now = self.now;
         let Self { sockets, agent, .. } = self;
         sockets.recv_batch(Self::MAX_INTAKE, |received| match received {
             Received::Datagram { network, from, bytes } => agent.handle_datagram(now, network, from, bytes),
             Received::Refused { network, peer } => agent.handle_icmp(now, network, peer),
         });
+        self.think();
         for _ in 0..Self::MAX_INTAKE {
             let Ok(event) = self.media_events.try_recv() else { break };
             self.media_says(event);
+            self.think();
         }
         for _ in 0..Self::MAX_INTAKE {
             let Ok(request) = self.requests.try_recv() else { break };
             self.people_ask(request);
+            self.think();
         }
         self.time_passes();
     }
@@ -199,20 +208,27 @@ impl Conductor {
         let now = self.now;
         if self.agent.poll_timeout().is_some_and(|at| at <= now) {
             self.agent.handle_timeout(now);
+            self.think();
         }
         if self.acd.poll_timeout().is_some_and(|at| at <= now) {
             self.note_input(Brain::Acd, None, &Option::<acd::Event>::None);
             self.acd.handle_timeout(now);
             self.obey_acd();
+            self.think();
         }
         while let Some(&(at, call)) = self.timers.first()
             && at <= now
         {
             self.timers.pop_first();
             self.call_timeout(call);
+            self.think();
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             self.drain_until = Some(now + Duration::from_secs(1));
+            if self.calls.is_empty() {
+                tracing::warn!("media does not let go of its legs; the engine ends without");
+                self.legs = Legs::default();
+            }
             let calls: Vec<CallId> = self.calls.keys().copied().collect();
             self.work.extend(calls.into_iter().map(|call| Work::Talk(call, talk::Event::Stop)));
         }
@@ -237,22 +253,24 @@ impl Conductor {
         self.set_timer(id);
     }
 
-    fn think(&mut self) {
+    /// What one brain says to another is heard before the world's next word, so that no two brains ever see one call differently: an
+    /// agent who answered is not offered to somebody else, nobody is queued whose call is over.
+    pub(super) fn think(&mut self) {
         loop {
             for command in std::mem::take(&mut self.acts.sip) {
                 self.agent.handle_command(self.now, command);
             }
-            if let Some(event) = self.agent.poll_event() {
-                self.sip_says(event);
-            } else if let Some(work) = self.work.pop_front() {
+            if let Some(work) = self.work.pop_front() {
                 self.think_about(work);
+            } else if let Some(event) = self.agent.poll_event() {
+                self.sip_says(event);
             } else if self.acts.sip.is_empty() {
                 return;
             }
         }
     }
 
-    fn think_about(&mut self, work: Work) {
+    pub(super) fn think_about(&mut self, work: Work) {
         match work {
             Work::Acd(event) => {
                 self.note_input(Brain::Acd, None, &Some(&event));
@@ -350,8 +368,17 @@ impl Conductor {
             (Some(_), true) | (None, false) => {}
         }
         self.journal_failing = failing.is_some();
-        if self.store_at < self.journal.position() {
-            self.store_behind_since.get_or_insert(self.now);
+        self.note_what_tables_owe();
+    }
+
+    /// One position at a time is waited for, so that tables which keep up are never called behind, however much is written.
+    pub(super) fn note_what_tables_owe(&mut self) {
+        let position = self.journal.position();
+        if self.tables_owe.is_some_and(|(owed, _)| owed <= self.store_at) {
+            self.tables_owe = None;
+        }
+        if self.store_at < position {
+            self.tables_owe.get_or_insert((position, self.now));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::ids::*;
 use crate::ivr::{self, Script};
 use crate::sip;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,11 @@ impl House {
         start.map_or(at, |day| Moment(u64::try_from(day.timestamp().as_microsecond()).unwrap_or_default()))
     }
 
+    /// The address the far end is to send to for media that stands at `local`.
+    pub fn shown(&self, local: SocketAddr) -> SocketAddr {
+        shown_by(&self.config.networks, local)
+    }
+
     pub fn drain_limit(&self) -> Duration {
         self.config.limits.drain
     }
@@ -208,6 +214,14 @@ impl House {
     }
 }
 
+/// Behind a NAT the address that is bound is not the one to send to. Networks of one address differ in their ports.
+fn shown_by(networks: &[crate::config::Network], local: SocketAddr) -> SocketAddr {
+    let network = networks
+        .iter()
+        .find(|network| network.media_ip() == local.ip() && (network.ports.first..=network.ports.last).contains(&local.port()));
+    SocketAddr::new(network.and_then(|network| network.advertise).unwrap_or(local.ip()), local.port())
+}
+
 /// In the file zero seconds mean never.
 fn some(duration: Duration) -> Option<Duration> {
     Some(duration).filter(|duration| !duration.is_zero())
@@ -238,4 +252,29 @@ fn prompts_in(folder: &Path) -> BTreeSet<PromptId> {
     let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
     let wavs = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "wav"));
     wavs.filter_map(|path| Some(PromptId::from(path.file_stem()?.to_str()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_behind_a_nat_is_shown_where_the_world_finds_it() {
+        let text = r#"
+            [[network]]
+            name = "trunk"
+            bind = "10.0.0.5:5060"
+            advertise = "203.0.113.5"
+            ports = "10000-19999"
+            [[network]]
+            name = "office"
+            bind = "10.0.0.5:5070"
+            ports = "20000-29999"
+        "#;
+        let mut file: BTreeMap<String, Vec<crate::config::Network>> = toml::from_str(text).unwrap();
+        let networks = file.remove("network").unwrap();
+        let shown = |local: &str| shown_by(&networks, local.parse().unwrap()).to_string();
+        assert_eq!(shown("10.0.0.5:10004"), "203.0.113.5:10004");
+        assert_eq!(shown("10.0.0.5:20004"), "10.0.0.5:20004");
+    }
 }

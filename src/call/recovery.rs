@@ -3,12 +3,12 @@
 use super::conductor::{Conductor, Work};
 use crate::acd::{self, Acd};
 use crate::clock::Moment;
-use crate::config::{Agent, AgentPhone};
-use crate::facts::{Fact, Outcome, Party, QueueLeft, Stamped};
+use crate::facts::{Fact, Outcome, RouteEnd, Stamped};
 use crate::ids::*;
 use crate::journal::live_calls::Stage;
 use crate::journal::{Body, Brain, LedgerFold, LiveCalls, Record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Everything the conductor keeps between two turns that the journal alone would take long to replay.
 #[derive(Serialize, Deserialize)]
@@ -16,59 +16,68 @@ struct Snapshot {
     acd: Vec<u8>,
     live: LiveCalls,
     ledger: LedgerFold,
+    phones: Phones,
 }
+
+/// Counts changes of the snapshot's shape; one of another shape is not read.
+const SNAPSHOT_SHAPE: u8 = 1;
+
+/// Where each agent's phones registered, in the registrar's own encoding.
+pub type Phones = BTreeMap<AgentId, Vec<u8>>;
 
 /// The state at the end of the journal.
 pub struct Restored {
     pub acd: Acd,
     pub live: LiveCalls,
     pub ledger: LedgerFold,
+    pub phones: Phones,
 }
 
 /// Snapshot first, then every record after it, told to the same brain that was told it before.
 pub fn restore(
-    epoch: u32,
     snapshot: Option<Vec<u8>>,
     tail: impl IntoIterator<Item = Record>,
     midnight: impl Fn(RegionId, Moment) -> Moment,
 ) -> Restored {
-    let snapshot = snapshot.map(|bytes| from_snapshot(&bytes));
-    let unreadable = matches!(snapshot, Some(None));
-    let mut restored = snapshot.flatten().unwrap_or_else(|| Restored {
-        acd: Acd::new(IdSource::new(epoch)),
+    let mut restored = snapshot.and_then(|bytes| from_snapshot(&bytes)).unwrap_or_else(|| Restored {
+        // Every life begins with an event that says in which epoch the floor counts.
+        acd: Acd::new(IdSource::new(0)),
         live: LiveCalls::default(),
         ledger: LedgerFold::default(),
+        phones: Phones::default(),
     });
     for record in tail {
         match record.body {
             Body::Fact(fact) => {
-                // Offers got the ids of their own life, and what is told later names them so.
-                if let Fact::EngineStarted { epoch, .. } = &fact {
-                    restored.acd.begin_life(IdSource::new(*epoch));
-                }
                 let stamped = Stamped { at: record.at, fact };
                 restored.live.apply(&stamped);
                 restored.ledger.apply(&stamped, &midnight);
+                if let Fact::PhonesWritten { agent, state } = stamped.fact {
+                    restored.phones.insert(agent, state);
+                }
             }
-            Body::Input { brain: Brain::Acd, event, .. } if !unreadable => replay(&mut restored.acd, record.at, &event),
+            Body::Input { brain: Brain::Acd, event, .. } => replay(&mut restored.acd, record.at, &event),
             // Robots and talks of calls that are closed below need no replay.
-            Body::Input { brain: Brain::Acd | Brain::Ivr | Brain::Talk, .. } => {}
+            Body::Input { brain: Brain::Ivr | Brain::Talk, .. } => {}
         }
     }
-    restored.acd.begin_life(IdSource::new(epoch));
     restored
 }
 
 fn from_snapshot(bytes: &[u8]) -> Option<Restored> {
-    let read = postcard::from_bytes::<Snapshot>(bytes).map_err(|error| error.to_string());
-    let read = read.and_then(|it| Ok((Acd::restore(&it.acd).map_err(|error| error.to_string())?, it.live, it.ledger)));
-    match read {
-        Ok((acd, live, ledger)) => Some(Restored { acd, live, ledger }),
-        Err(error) => {
-            tracing::warn!(error, "the snapshot is of another form; agents sign in anew, the tables keep the callbacks");
-            None
-        }
-    }
+    let state = bytes.strip_prefix(&[SNAPSHOT_SHAPE]);
+    let Some(Snapshot { acd, live, ledger, phones }) = state.and_then(|state| postcard::from_bytes(state).ok()) else {
+        tracing::error!(
+            "the snapshot is of another form: calls that were live in it have no end, callbacks stand in the tables only"
+        );
+        return None;
+    };
+    // The calls and the ledger are taken up also if the floor cannot be.
+    let acd = Acd::restore(&acd).unwrap_or_else(|error| {
+        tracing::error!(%error, "the floor cannot be taken up; agents sign in anew, callbacks stand in the tables only");
+        Acd::new(IdSource::new(0))
+    });
+    Some(Restored { acd, live, ledger, phones })
 }
 
 fn replay(acd: &mut Acd, at: Moment, event: &[u8]) {
@@ -83,8 +92,9 @@ fn replay(acd: &mut Acd, at: Moment, event: &[u8]) {
 
 impl Conductor {
     pub(super) fn snapshot(&mut self) {
-        let snapshot = Snapshot { acd: self.acd.snapshot(), live: self.live.clone(), ledger: self.ledger.clone() };
-        let written = postcard::to_stdvec(&snapshot).map_err(|error| error.to_string());
+        let (live, ledger) = (self.live.clone(), self.ledger.clone());
+        let snapshot = Snapshot { acd: self.acd.snapshot(), live, ledger, phones: self.agent.all_phones_states() };
+        let written = postcard::to_extend(&snapshot, vec![SNAPSHOT_SHAPE]).map_err(|error| error.to_string());
         let written = written.and_then(|bytes| self.journal.snapshot(bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {
             tracing::warn!(error, "no snapshot could be written; the next start replays more of the journal");
@@ -94,36 +104,30 @@ impl Conductor {
     /// Every call that was live when the engine died ends here, with the outcome it had come to and the callback it is owed.
     pub(super) fn close_what_a_former_life_left(&mut self, epoch: u32) {
         self.record(Fact::EngineStarted { epoch, version: env!("CARGO_PKG_VERSION").to_owned() });
-        let mut left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
-        // Who waits goes before an agent becomes free, or the dead would be offered to the living.
-        left.sort_by_key(|(_, call)| (!matches!(call.stage, Stage::Waiting { .. }), call.offer.is_some()));
+        let left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
         if !left.is_empty() {
             tracing::warn!(calls = left.len(), "the engine died with live calls; each is closed and owed what it is owed");
         }
+        self.think_about(Work::Acd(acd::Event::EngineStarted { epoch }));
         for (id, call) in left {
             let outcome = call.outcome_if_lost();
-            match &call.stage {
-                Stage::Waiting { .. } => {
-                    self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
-                }
-                Stage::Talking { agent, .. } => {
-                    let ended = acd::Event::TalkEnded { agent: agent.clone(), call: id, by: Party::Engine };
-                    self.work.push_back(Work::Acd(ended));
-                }
-                Stage::Robot | Stage::Talked { .. } | Stage::Dialling { .. } | Stage::Transferred { .. } => {}
+            if let Stage::Dialling { leg, .. } = &call.stage {
+                self.record(Fact::RouteEnded { call: id, leg: *leg, end: RouteEnd::Failed });
+            }
+            if call.answered && !call.handed_off {
+                let handoff = self.ids.handoff();
+                self.record(Fact::HandoffRequested {
+                    handoff,
+                    call: id,
+                    region: call.region,
+                    person: call.person,
+                    theme: call.theme.clone(),
+                });
             }
             self.record(Fact::CallEnded { call: id, outcome });
             let after = self.now.since(call.since);
             self.owe_or_settle(id, call.region, call.person, outcome, after);
         }
-    }
-
-    /// What phones registered died with the former life: their agents are away until they do so again.
-    pub(super) fn no_phone_is_registered(&mut self) {
-        let register = |agent: &&Agent| matches!(agent.phone, AgentPhone::Registers { .. });
-        let agents: Vec<AgentId> = self.house.config.agents.iter().filter(register).map(|agent| agent.user.clone()).collect();
-        let away = agents.into_iter().map(|agent| acd::Event::AgentReachable { agent, reachable: false });
-        self.work.extend(away.map(Work::Acd));
     }
 
     /// Served people are owed nothing; for everybody else the acd decides by its table.
@@ -153,5 +157,128 @@ impl Conductor {
             }
         };
         self.work.extend(told.map(Work::Acd));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acd::{AgentRules, CallbackRules, QueueRules, Rules};
+    use crate::facts::AgentStateName;
+    use crate::journal::{Journal, Limits};
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    const CITIZEN: CallId = CallId(Uuid::from_u128(1));
+    const NEXT_CITIZEN: CallId = CallId(Uuid::from_u128(2));
+
+    #[test]
+    fn a_floor_of_many_lives_is_restored_as_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        for life in 1..=3 {
+            let mut floor = Floor::open(folder.path(), life);
+            let offer = floor.offered(CITIZEN);
+            floor.tell(acd::Event::OfferAnswered { offer });
+            floor.tell(queued(NEXT_CITIZEN));
+            // kill -9: the journal is all there is.
+            let left = floor.acd.state_hash();
+            drop(floor);
+            let (_journal, opened) = Journal::open(folder.path(), Limits::FACTS).unwrap();
+            let restored = restore(opened.snapshot, opened.tail, |_, at| at);
+            assert_eq!(restored.acd.state_hash(), left);
+        }
+    }
+
+    #[test]
+    fn the_next_life_finds_the_agent_free_and_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut floor = Floor::open(folder.path(), 1);
+        let first = floor.offered(CITIZEN);
+        floor.tell(queued(NEXT_CITIZEN));
+        drop(floor);
+        let mut floor = Floor::open(folder.path(), 2);
+        assert_eq!(floor.acd.agent(&agent()).unwrap().state, AgentStateName::Ready);
+        assert_eq!(floor.acd.queues().next().unwrap().waiting, 0);
+        assert!(floor.offered(NEXT_CITIZEN) > first, "offers of two lives never meet");
+    }
+
+    #[test]
+    fn phones_and_hand_offs_are_folded_from_the_facts() {
+        let fact = |fact| Record { at: Moment::from_secs(1), body: Body::Fact(fact) };
+        let entered =
+            Fact::CallEntered { call: CITIZEN, region: RegionId(0), trunk: "city".into(), dialled: "122".into(), person: None };
+        let handoff =
+            Fact::HandoffRequested { handoff: HandoffId(1), call: CITIZEN, region: RegionId(0), person: None, theme: None };
+        let phones = |state: &[u8]| Fact::PhonesWritten { agent: agent(), state: state.to_vec() };
+        let tail = [entered, phones(&[1]), handoff, phones(&[2])].map(fact);
+        let restored = restore(None, tail, |_, at| at);
+        assert_eq!(restored.phones, Phones::from([(agent(), vec![2])]));
+        assert!(restored.live.get(CITIZEN).unwrap().handed_off);
+    }
+
+    /// The floor of one life, told and journalled as the conductor does it.
+    struct Floor {
+        acd: Acd,
+        journal: Journal,
+        now: Moment,
+    }
+
+    impl Floor {
+        fn open(folder: &std::path::Path, life: u64) -> Self {
+            let (journal, opened) = Journal::open(folder, Limits::FACTS).unwrap();
+            let epoch = opened.epoch;
+            let acd = restore(opened.snapshot, opened.tail, |_, at| at).acd;
+            let mut floor = Self { acd, journal, now: Moment::from_secs(1_000 * life) };
+            floor.tell(acd::Event::EngineStarted { epoch });
+            floor.tell(acd::Event::RulesChanged(Box::new(rules())));
+            floor.tell(acd::Event::AgentReachable { agent: agent(), reachable: true });
+            floor.tell(acd::Event::AgentReady { agent: agent() });
+            floor
+        }
+
+        fn tell(&mut self, event: acd::Event) -> Vec<acd::Command> {
+            let input = postcard::to_stdvec(&Some(&event)).unwrap();
+            self.journal.append(&Record { at: self.now, body: Body::Input { brain: Brain::Acd, call: None, event: input } });
+            self.journal.commit().unwrap();
+            self.acd.handle(self.now, event);
+            std::iter::from_fn(|| self.acd.poll_command()).collect()
+        }
+
+        fn offered(&mut self, call: CallId) -> OfferId {
+            let commands = self.tell(queued(call));
+            let offer = commands.iter().find_map(|command| match command {
+                acd::Command::Offer { offer, .. } => Some(*offer),
+                _ => None,
+            });
+            offer.unwrap()
+        }
+    }
+
+    fn agent() -> AgentId {
+        "anna".into()
+    }
+
+    fn queued(call: CallId) -> acd::Event {
+        acd::Event::CallerQueued { call, queue: "therapy".into(), person: None, priority: 0, urgent: false }
+    }
+
+    fn rules() -> Rules {
+        let queue = QueueRules {
+            region: RegionId(0),
+            requires: BTreeMap::new(),
+            target: Duration::from_secs(20),
+            priority: 0,
+            max_waiting: 10,
+            max_wait: None,
+            ring: Duration::from_secs(15),
+            wrap_up: Duration::ZERO,
+            announce: None,
+        };
+        let anna = AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready: false, misses_to_break: 0 };
+        Rules {
+            queues: BTreeMap::from([("therapy".into(), queue)]),
+            agents: BTreeMap::from([(agent(), anna)]),
+            callbacks: CallbackRules::default(),
+        }
     }
 }

@@ -42,9 +42,10 @@ pub enum Request {
         call: CallId,
         result: crate::facts::HandoffResult,
     },
-    /// The tables have caught up to this journal position (bytes).
+    /// The tables have caught up to these positions (bytes) of the journal and of the people stream.
     StoreAt {
         position: u64,
+        people: u64,
     },
     Drain,
 }

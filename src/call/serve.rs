@@ -34,7 +34,7 @@ pub struct Streams {
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
     let (people, _) = People::open(data.join("people"), Limits::PEOPLE)?;
-    let (leg_states, _) = LegStates::open(data.join("legs"), Limits::PEOPLE)?;
+    let (leg_states, _) = LegStates::open(data.join("legs"), Limits::LEGS)?;
     Ok(Streams { journal, people, leg_states, opened })
 }
 
@@ -43,12 +43,17 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
     let Streams { journal, people, leg_states, opened } = streams;
     let clock = Clock::start(opened.last);
     let epoch = opened.epoch;
-    let restored = restore(epoch, opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
+    let restored = restore(opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
 
     let settings = house.sip_settings();
     let sockets = Sockets::bind(&settings).context("a SIP address cannot be bound")?;
     // Legs that come in and legs that we dial count in different halves of one space.
-    let agent = UserAgent::new(settings, IdSource::new(epoch | INBOUND), secret_words()?);
+    let mut agent = UserAgent::new(settings, IdSource::new(epoch | INBOUND), secret_words()?);
+    for (account, state) in restored.phones {
+        if !agent.restore_phones(clock.now(), account.clone(), &state) {
+            tracing::info!(agent = %account, "a registration of the former life is not taken up");
+        }
+    }
     let (media_said, media_events) = mpsc::unbounded_channel();
     let media = Media::start(media_settings(&house), clock, move |event| drop(media_said.send(event)))
         .context("media cannot be started")?;
@@ -124,8 +129,8 @@ fn person_key(data: &Path) -> anyhow::Result<[u8; 32]> {
 
 impl Engine {
     /// Tells the engine how far the tables are.
-    pub async fn store_is_at(&self, position: u64) {
-        drop(self.requests.send(Request::StoreAt { position }).await);
+    pub async fn store_is_at(&self, position: u64, people: u64) {
+        drop(self.requests.send(Request::StoreAt { position, people }).await);
     }
 
     pub async fn drain(&self) {

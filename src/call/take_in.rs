@@ -4,11 +4,12 @@ use super::conductor::{Conductor, Work};
 use super::live_call::LiveCall;
 use super::request::{AgentWish, Refusal, Request};
 use crate::acd;
-use crate::facts::{AgentStateName, Fact, Outcome};
+use crate::clock::Moment;
+use crate::facts::{AgentStateName, Fact, Outcome, TaskEnd};
 use crate::ids::*;
 use crate::ivr::{self, Ivr};
 use crate::journal::{LegWritten, PersonSeen};
-use crate::media::door::MediaEvent;
+use crate::media::door::{MediaCommand, MediaEvent};
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
 use crate::talk::{self, Talk};
@@ -50,7 +51,7 @@ impl Conductor {
 
     pub(super) fn media_says(&mut self, event: MediaEvent) {
         match event {
-            MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, local),
+            MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, self.house.shown(local)),
             MediaEvent::OpenFailed { leg, why } => {
                 tracing::error!(%leg, why, "no media for a leg");
                 self.acts.sip.push(sip::Command::HangUp { leg, reason: None });
@@ -87,27 +88,42 @@ impl Conductor {
             Request::AgentState { agent, wish, reply } => drop(reply.send(self.agent_wish(agent, wish))),
             Request::Transfer { agent, route, reply } => drop(reply.send(self.agent_transfers(&agent, &route))),
             Request::PauseRecording { agent, paused, reply } => drop(reply.send(self.pause_recording(&agent, paused))),
-            Request::TaskTaken { task, agent, reply } => {
-                self.work.push_back(Work::Acd(acd::Event::TaskTaken { task, agent }));
-                drop(reply.send(Ok(())));
-            }
-            Request::TaskClosed { task, how, reply } => {
-                self.work.push_back(Work::Acd(acd::Event::TaskClosed { task, how }));
-                drop(reply.send(Ok(())));
-            }
+            Request::TaskTaken { task, agent, reply } => drop(reply.send(self.task_taken(task, agent))),
+            Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
-            Request::StoreAt { position } => {
+            Request::StoreAt { position, people } => {
                 self.store_at = position;
-                if position >= self.journal.position() {
-                    self.store_behind_since = None;
-                }
+                self.note_what_tables_owe();
+                self.release_journals(people);
             }
             Request::Drain => {
                 tracing::info!(calls = self.calls.len(), "draining: new calls are refused, talks may end");
                 self.acts.sip.push(sip::Command::Drain);
                 self.drain_until.get_or_insert(self.now + self.house.drain_limit());
             }
+        }
+    }
+
+    /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them. Dialogs go
+    /// when no call can last so long.
+    fn release_journals(&mut self, people: u64) {
+        const EVERY: Duration = Duration::from_secs(3600);
+        const LONGEST_CALL: Duration = Duration::from_secs(24 * 3600);
+        if self.now < self.release_at {
+            return;
+        }
+        self.release_at = self.now + EVERY;
+        let kept = self.house.config.limits.journal.as_micros();
+        let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
+        let a_call_ago = Moment(self.now.0.saturating_sub(LONGEST_CALL.as_micros() as u64));
+        let released = [
+            self.people.release(people, Moment(u64::MAX)),
+            self.leg_states.release(self.leg_states.position(), a_call_ago),
+            self.journal.release(self.store_at, older_than),
+        ];
+        for error in released.into_iter().filter_map(Result::err) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old segments of a journal stay");
         }
     }
 
@@ -226,6 +242,18 @@ impl Conductor {
     // ---- agents ----
 
     fn phone_registered(&mut self, agent: AgentId, reachable: bool) {
+        let state = self.agent.phones_state(&agent);
+        self.record(Fact::PhonesWritten { agent: agent.clone(), state });
+        self.reachable_is(agent, reachable);
+    }
+
+    /// A phone that comes makes its agent ready where the house says so; one that only refreshes does not, since its agent may have
+    /// gone offline beside it.
+    fn reachable_is(&mut self, agent: AgentId, reachable: bool) {
+        let was_reachable = self.acd.agent(&agent).is_some_and(|view| view.reachable);
+        if reachable == was_reachable {
+            return;
+        }
         tracing::info!(%agent, reachable, "phone");
         self.work.push_back(Work::Acd(acd::Event::AgentReachable { agent: agent.clone(), reachable }));
         if reachable && self.house.ready_on_register(&agent) && self.agent_state(&agent) == Some(AgentStateName::Offline) {
@@ -284,13 +312,47 @@ impl Conductor {
         Ok(())
     }
 
+    // ---- callbacks ----
+
+    fn task_taken(&mut self, task: TaskId, agent: AgentId) -> Result<(), Refusal> {
+        self.work.push_back(Work::Acd(acd::Event::TaskTaken { task, agent: agent.clone() }));
+        self.think();
+        let open = self.acd.open_callbacks(None).find(|open| open.task == task);
+        match open.ok_or_else(|| Refusal::NotFound(format!("open task {}", task.0)))?.taken_by {
+            Some(taken_by) if taken_by == agent => Ok(()),
+            Some(other) => Err(Refusal::Invalid(format!("agent {other} has taken it"))),
+            None => Err(Refusal::Invalid(format!("agent {agent} cannot take it"))),
+        }
+    }
+
+    fn task_closed(&mut self, task: TaskId, how: TaskEnd) -> Result<(), Refusal> {
+        if !self.acd.open_callbacks(None).any(|open| open.task == task) {
+            return Err(Refusal::NotFound(format!("open task {}", task.0)));
+        }
+        self.work.push_back(Work::Acd(acd::Event::TaskClosed { task, how }));
+        Ok(())
+    }
+
     // ---- rules ----
+
+    /// The rules of the house hold from here on, and the floor knows which phones can be reached: by a registration, also one of a
+    /// former life, or because they stand where they stand.
+    pub(super) fn rules_hold(&mut self) {
+        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        self.think();
+        let agents: Vec<AgentId> = self.house.config.agents.iter().map(|agent| agent.user.clone()).collect();
+        for agent in agents {
+            let reachable = self.agent.is_reachable(&agent);
+            self.reachable_is(agent, reachable);
+        }
+    }
 
     fn reload(&mut self) -> Result<(), Refusal> {
         let house = self.house.read_again().map_err(Refusal::Invalid)?;
         self.house = house;
         self.acts.sip.push(sip::Command::Settings(Box::new(self.house.sip_settings())));
-        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        self.acts.media.push(MediaCommand::ReloadPrompts);
+        self.rules_hold();
         tracing::info!("configuration and scripts read again");
         Ok(())
     }

@@ -99,8 +99,11 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
 
 async fn tell_how_far_the_tables_are(engine: Engine, mut tables: watch::Receiver<Folded>) {
     while tables.changed().await.is_ok() {
-        let position = tables.borrow_and_update().position;
-        engine.store_is_at(position).await;
+        let (position, people) = {
+            let folded = tables.borrow_and_update();
+            (folded.position, folded.people)
+        };
+        engine.store_is_at(position, people).await;
     }
 }
 

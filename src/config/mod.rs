@@ -433,6 +433,9 @@ pub struct Limits {
     /// How long a drain waits for talks to end before they are cut.
     #[serde(rename = "drain_s", with = "seconds", default = "secs::<600>")]
     pub drain: Duration,
+    /// How long the journal of facts is kept once the tables have it.
+    #[serde(rename = "journal_days", with = "days", default = "secs::<{ 400 * 86_400 }>")]
+    pub journal: Duration,
 }
 
 /// What an agent may dial from the phone.
@@ -461,6 +464,15 @@ mod seconds {
 
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
         u32::deserialize(source).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
+/// `_days` keys: whole days.
+mod days {
+    use super::*;
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+        u32::deserialize(source).map(|days| Duration::from_secs(u64::from(days) * 86_400))
     }
 }
 

@@ -70,7 +70,8 @@ impl LedgerFold {
             | Fact::HandoffRequested { .. }
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
-            | Fact::EngineStopped { .. } => {}
+            | Fact::EngineStopped { .. }
+            | Fact::PhonesWritten { .. } => {}
         }
     }
 

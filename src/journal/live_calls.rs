@@ -26,6 +26,8 @@ pub struct LiveCall {
     pub offer: Option<(OfferId, AgentId)>,
     /// The file that is being recorded.
     pub recording: Option<String>,
+    /// The booking core is due to have the case, or has it.
+    pub handed_off: bool,
     talked: bool,
 }
 
@@ -100,6 +102,7 @@ impl LiveCalls {
                     since: at,
                     offer: None,
                     recording: None,
+                    handed_off: false,
                     talked: false,
                 });
             }
@@ -130,6 +133,7 @@ impl LiveCalls {
                 self.stage(*call, at, Stage::Dialling { route: route.clone(), leg: *leg });
             }
             Fact::RouteEnded { call, leg, end } => self.route_ended(*call, *leg, *end, at),
+            Fact::HandoffRequested { call, .. } => self.change(*call, |live| live.handed_off = true),
             Fact::RecordingStarted { call, file } => self.change(*call, |live| live.recording = Some(file.clone())),
             Fact::RecordingEnded { call, .. } => self.change(*call, |live| live.recording = None),
             Fact::CallEnded { call, .. } => {
@@ -143,10 +147,10 @@ impl LiveCalls {
             | Fact::CallbackTaken { .. }
             | Fact::CallbackClosed { .. }
             | Fact::AgentChanged { .. }
-            | Fact::HandoffRequested { .. }
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
-            | Fact::EngineStopped { .. } => {}
+            | Fact::EngineStopped { .. }
+            | Fact::PhonesWritten { .. } => {}
         }
     }
 

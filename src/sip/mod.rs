@@ -217,7 +217,7 @@ pub struct Limits {
     pub transactions: usize,
     /// Of these, kept free for trunks.
     pub reserved_for_trunks: usize,
-    /// Live server transactions of one source that is no trunk.
+    /// Live server transactions of one address from which phones register or dial codes; beyond it 503 with Retry-After.
     pub per_source: usize,
     /// Live legs; beyond it 503.
     pub legs: usize,

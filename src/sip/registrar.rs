@@ -126,6 +126,27 @@ impl Registrar {
         self.bindings.get(agent).map_or(&[], Vec::as_slice)
     }
 
+    /// An agent's bindings written down for [`Registrar::restore`]; empty if there are none.
+    pub fn written(&self, agent: &AgentId) -> Vec<u8> {
+        self.bindings.get(agent).and_then(|bindings| postcard::to_stdvec(bindings).ok()).unwrap_or_default()
+    }
+
+    /// Everybody's bindings, each as [`Registrar::written`] gives it.
+    pub fn all_written(&self) -> BTreeMap<AgentId, Vec<u8>> {
+        self.bindings.keys().map(|agent| (agent.clone(), self.written(agent))).collect()
+    }
+
+    /// Takes up what was written down of an agent, as far as it has not expired. `false`: it cannot be read.
+    pub fn restore(&mut self, now: Moment, agent: AgentId, written: &[u8]) -> bool {
+        let Ok(mut bindings) = postcard::from_bytes::<Vec<Binding>>(written) else { return written.is_empty() };
+        bindings.retain(|binding| binding.expires > now);
+        if !bindings.is_empty() {
+            self.bindings.insert(agent, bindings);
+            self.find_next_expiry();
+        }
+        true
+    }
+
     /// Forgets agents whose account is gone; returns those who were reachable.
     pub fn keep_only(&mut self, has_account: impl Fn(&AgentId) -> bool) -> Vec<AgentId> {
         let gone: Vec<_> = self.bindings.keys().filter(|agent| !has_account(agent)).cloned().collect();
@@ -338,6 +359,20 @@ mod tests {
         registrar.register(NOW, request(1, DESK, None), 4).unwrap();
         let bytes = postcard::to_stdvec(&registrar).unwrap();
         assert_eq!(postcard::from_bytes::<Registrar>(&bytes).unwrap(), registrar);
+    }
+
+    #[test]
+    fn what_was_written_down_is_taken_up_as_far_as_it_has_not_expired() {
+        let mut registrar = Registrar::default();
+        registrar.register(NOW, request(1, DESK, Some(120)), 4).unwrap();
+        registrar.register(NOW, request(2, "sip:op1@10.0.0.8", Some(600)), 4).unwrap();
+        let mut successor = Registrar::default();
+        let later = Moment::from_secs(1_300);
+        assert!(successor.restore(later, agent(), &registrar.written(&agent())));
+        assert_eq!(successor.of(&agent()), &registrar.of(&agent())[1..]);
+        assert_eq!(successor.poll_timeout(), Some(Moment::from_secs(1_600)));
+        assert!(!successor.restore(later, agent(), &[7]));
+        assert!(successor.restore(later, "op2".into(), &registrar.written(&"op2".into())));
     }
 
     fn agent() -> AgentId {

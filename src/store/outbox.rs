@@ -67,6 +67,7 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::CallbackTaken { .. }
         | Fact::AgentChanged { .. }
         | Fact::HandoffSettled { .. }
+        | Fact::PhonesWritten { .. }
         | Fact::EngineStarted { .. }
         | Fact::EngineStopped { .. } => None,
     }

@@ -24,6 +24,10 @@ pub struct Talk {
     /// Our 200 left (or is about to).
     answered: bool,
     recording: bool,
+    /// The queue's talks may be recorded; no agent can turn on what the house forbids.
+    may_record: bool,
+    /// The agent asked not to record for a while.
+    paused: bool,
     /// A talk was broken off: unless another follows, the call ends as `cut`.
     cut_before: bool,
     citizen_holds: bool,
@@ -104,6 +108,8 @@ impl Talk {
             started: now,
             answered: false,
             recording: false,
+            may_record: true,
+            paused: false,
             cut_before: false,
             citizen_holds: false,
             partner_holds: false,
@@ -209,15 +215,23 @@ impl Talk {
     }
 
     fn pause_recording(&mut self, paused: bool) {
-        if self.recording {
+        if self.recording && self.may_record {
+            self.paused = paused;
             self.push(Command::PauseRecord { leg: self.citizen, paused });
+        }
+    }
+
+    /// A pause is one agent's: it ends with the agent's part in the call.
+    fn end_pause(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.push(Command::PauseRecord { leg: self.citizen, paused: false });
         }
     }
 
     fn citizen_gone(&mut self, now: Moment, by: Party) {
         let unexpected = by == Party::Network;
         let outcome = match &self.stage {
-            _ if !self.answered => Outcome::Cancelled,
+            _ if !self.answered && !unexpected => Outcome::Cancelled,
             Stage::Talking { .. } if unexpected => Outcome::Cut,
             Stage::Talking { partner: Partner::Agent { .. } } => Outcome::Served,
             Stage::Talking { partner: Partner::Outside { .. } } => Outcome::TransferredOut,
@@ -297,7 +311,10 @@ impl Talk {
     // ---- waiting and offers ----
 
     fn queued(&mut self, now: Moment, queue: QueueId, recorded: bool) {
-        self.pause_recording(!recorded);
+        self.may_record = recorded;
+        if self.recording {
+            self.push(Command::PauseRecord { leg: self.citizen, paused: !recorded });
+        }
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Robot => Stage::Waiting { since: now, queue, ring: None, robot: true },
             // Another queue: the caller keeps the time waited.
@@ -421,6 +438,7 @@ impl Talk {
                 self.push(Command::AgentFreed { agent, by });
                 if lost {
                     self.hang_up(leg);
+                    self.end_pause();
                     self.cut_before = true;
                     self.queue_again(now, queue);
                 } else {
@@ -482,6 +500,7 @@ impl Talk {
         if let Stage::Talking { partner: Partner::Agent { agent, leg, queue } } = self.stage.clone() {
             self.hang_up(leg);
             self.push(Command::AgentFreed { agent, by: Party::Agent });
+            self.end_pause();
             self.push(Command::Ringback { leg: self.citizen });
             self.try_route(now, route, steps.into(), Back::Queue(queue), RouteEnd::Failed);
         }

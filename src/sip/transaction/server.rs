@@ -6,7 +6,9 @@ use crate::clock::Moment;
 use crate::sip::Transmit;
 use crate::sip::message::{Method, Request};
 use crate::sip::vet::Vetted;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +71,7 @@ pub struct ServerTransactions {
     due: BTreeSet<(Moment, ServerId)>,
     /// INVITEs that wait for our answer or for the ACK of a refusal.
     open: usize,
+    by_source: BTreeMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,11 @@ impl ServerTransactions {
         self.open
     }
 
+    /// Live ones of the requests from this address.
+    pub fn of_source(&self, source: IpAddr) -> usize {
+        self.by_source.get(&source).copied().unwrap_or_default()
+    }
+
     pub fn len(&self) -> usize {
         self.live.len()
     }
@@ -124,6 +132,7 @@ impl ServerTransactions {
         let id = ServerId(self.next);
         let invite = method == Method::Invite;
         self.open += usize::from(invite);
+        *self.by_source.entry(hop.to.ip()).or_default() += 1;
         self.by_key.insert(key.clone(), id);
         if let Some(merge_key) = &merge_key {
             self.by_merge_key.insert(merge_key.clone(), id);
@@ -206,6 +215,12 @@ impl ServerTransactions {
         if let Some(server) = self.live.remove(&id) {
             if server.invite && !matches!(server.state, State::Quiet { .. }) {
                 self.open = self.open.saturating_sub(1);
+            }
+            if let Entry::Occupied(mut live) = self.by_source.entry(server.hop.to.ip()) {
+                *live.get_mut() = live.get().saturating_sub(1);
+                if *live.get() == 0 {
+                    live.remove();
+                }
             }
             self.by_key.remove(&server.key);
             if let Some(merge_key) = &server.merge_key {

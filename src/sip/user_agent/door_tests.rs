@@ -54,9 +54,13 @@ const TYPE: &str = "Content-Type: application/sdp\r\n";
 
 /// The `Authorization` line for the challenge in a 401.
 fn authorization(reply: &str, method: &str, user: &str) -> String {
+    nth_authorization(reply, method, user, 1)
+}
+
+fn nth_authorization(reply: &str, method: &str, user: &str, nc: u32) -> String {
     let challenge = reply.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();
     let uri = format!("sip:{user}@127.0.0.1");
-    let answer = answer_challenge(challenge, "op1", "secret", method, &uri, "cnonce", 1).unwrap();
+    let answer = answer_challenge(challenge, "op1", "secret", method, &uri, "cnonce", nc).unwrap();
     format!("Authorization: {answer}\r\n")
 }
 
@@ -197,4 +201,41 @@ fn who_invites_without_an_offer_gets_ours_and_answers_in_the_ack() {
         "{events:?}"
     );
     assert_eq!(events[1], Event::Confirmed { leg: invited.leg });
+}
+
+#[test]
+fn a_phone_that_registers_without_end_is_told_to_wait_while_another_is_heard() {
+    let mut line = Line::new();
+    let mut settings = settings("127.0.0.1:5060".parse().unwrap(), CITY.parse().unwrap());
+    settings.limits.per_source = 2;
+    line.agent.handle_command(line.now, Command::Settings(Box::new(settings)));
+    let challenge = line.ask(PHONE, &request("REGISTER", "op1", 1, "", "")).remove(0);
+    let register = |cseq: u32| {
+        let proof = nth_authorization(&challenge, "REGISTER", "op1", cseq);
+        request("REGISTER", "op1", cseq, &format!("{proof}Expires: 600\r\n"), "")
+    };
+    let statuses: Vec<u16> = (2..5).map(|cseq| line.status(PHONE, &register(cseq))).collect();
+    assert_eq!(statuses, [200, 200, 503]);
+    assert_eq!(line.status("127.0.0.8:5070", &register(5)), 200);
+    line.now = line.now + Duration::from_secs(33);
+    line.agent.handle_timeout(line.now);
+    assert_eq!(line.status(PHONE, &register(6)), 200);
+}
+
+#[test]
+fn a_local_form_of_our_number_is_told_in_the_form_everybody_knows() {
+    let mut line = Line::new();
+    let mut settings = settings("127.0.0.1:5060".parse().unwrap(), CITY.parse().unwrap());
+    settings.numbers = vec!["+73852627766".into(), "83852627766".into()];
+    line.agent.handle_command(line.now, Command::Settings(Box::new(settings)));
+    let mut dialled = |user: &str, cseq| {
+        line.ask(CITY, &request("INVITE", user, cseq, TYPE, SDP));
+        line.events().into_iter().find_map(|event| match event {
+            Event::Invited(invited) => Some(invited.dialled),
+            _ => None,
+        })
+    };
+    assert_eq!(dialled("627766", 1).as_deref(), Some("+73852627766"));
+    assert_eq!(dialled("83852627766", 2).as_deref(), Some("83852627766"));
+    assert_eq!(dialled("627767", 3), None);
 }

@@ -205,6 +205,27 @@ impl UserAgent {
         true
     }
 
+    /// Where an agent's phones registered, written down for [`UserAgent::restore_phones`] of another life; empty: nowhere.
+    pub fn phones_state(&self, agent: &AgentId) -> Vec<u8> {
+        self.registrar.written(agent)
+    }
+
+    /// Of every agent with a registered phone.
+    pub fn all_phones_states(&self) -> BTreeMap<AgentId, Vec<u8>> {
+        self.registrar.all_written()
+    }
+
+    /// Takes up registrations that a former life wrote down and that still hold. `false`: they cannot be read, or the account is gone.
+    pub fn restore_phones(&mut self, now: Moment, agent: AgentId, state: &[u8]) -> bool {
+        self.directory.accounts.contains_key(&agent) && self.registrar.restore(now, agent, state)
+    }
+
+    /// Whether a call to this agent has anywhere to go.
+    pub fn is_reachable(&self, agent: &AgentId) -> bool {
+        let account = self.directory.accounts.get(agent).and_then(|index| self.settings.accounts.listed.get(*index));
+        account.is_some_and(|account| account.contact.is_some()) || !self.registrar.of(agent).is_empty()
+    }
+
     pub fn counters(&self) -> Counters {
         let live_transactions = self.clients.len() + self.servers.len();
         Counters { live_legs: self.legs.len(), live_transactions, ..self.counters }
@@ -442,7 +463,7 @@ impl Directory {
             trunk_by_peer,
             trunks: settings.trunks.iter().enumerate().map(|(index, trunk)| (trunk.trunk.clone(), index)).collect(),
             accounts: settings.accounts.listed.iter().enumerate().map(|(index, a)| (a.agent.clone(), index)).collect(),
-            numbers: settings.numbers.iter().map(|number| one_form(number, None)).collect(),
+            numbers: settings.numbers.iter().flat_map(|number| [number.clone(), one_form(number, None)]).collect(),
             networks,
         }
     }

@@ -18,6 +18,10 @@ impl UserAgent {
         self.counters.registers += 1;
         let Incoming { request, vetted, .. } = incoming;
         let Some(user) = self.prove(now, incoming) else { return };
+        if self.source_is_full(incoming) {
+            self.counters.blocked += 1;
+            return self.refuse(incoming, 503, retry_after);
+        }
         // RFC 3261 §10.3 step 4: an account registers itself only.
         if user != vetted.to.uri.user() || !matches!(vetted.to.uri.scheme, Scheme::Sip | Scheme::Sips) {
             return self.refuse(incoming, 403, |_| {});
@@ -68,7 +72,7 @@ impl UserAgent {
         let Some(user) = self.prove(now, incoming) else { return };
         let limits = &self.settings.limits;
         let open_to_phones = limits.transactions.saturating_sub(limits.reserved_for_trunks);
-        if self.servers.open() >= open_to_phones || self.legs.len() >= limits.legs {
+        if self.source_is_full(incoming) || self.servers.open() >= open_to_phones || self.legs.len() >= limits.legs {
             self.counters.blocked += 1;
             return self.refuse(incoming, 503, retry_after);
         }
@@ -83,6 +87,11 @@ impl UserAgent {
         self.answer(now, leg, self.discard(incoming.network));
         self.hang_up(now, leg, None);
         self.events.push_back(Event::FeatureCode { agent: AgentId::from(user.as_str()), code: code.to_owned() });
+    }
+
+    /// A phone that asks without end holds only its own share of the transactions. What a stranger asks leaves none behind.
+    fn source_is_full(&self, incoming: &Incoming<'_>) -> bool {
+        self.servers.of_source(incoming.from.ip()) >= self.settings.limits.per_source
     }
 
     /// The account that proved its password with this request. `None`: it was challenged, without a trace of it here.

@@ -124,8 +124,11 @@ impl UserAgent {
         let user = incoming.vetted.uri.user();
         let trunk = self.trunk_of(incoming).cloned();
         let dialled = trunk.as_ref().and_then(|trunk| dialled_number(trunk.dialled, incoming.request, incoming.vetted));
-        let ours = trunk.zip(dialled).filter(|(trunk, dialled)| {
-            self.directory.numbers.contains(&one_form(dialled, trunk.area.as_deref())) || self.directory.numbers.contains(dialled)
+        // A local form, which only this trunk's area completes, is told in the form that everybody knows.
+        let ours = trunk.zip(dialled).and_then(|(trunk, dialled)| {
+            let form = one_form(&dialled, trunk.area.as_deref());
+            let known = [dialled, form].into_iter().find(|dialled| self.directory.numbers.contains(dialled))?;
+            Some((trunk, known))
         });
         match ours {
             Some((trunk, dialled)) => self.citizen(now, incoming, &trunk, dialled),
