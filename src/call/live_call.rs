@@ -1,6 +1,7 @@
 //! One call as the conductor holds it: its two brains and what the board wants to know.
 
 use crate::clock::Moment;
+use crate::facts::Outcome;
 use crate::ids::*;
 use crate::ivr::Ivr;
 use crate::pii::Phone;
@@ -22,6 +23,8 @@ pub struct LiveCall {
     pub theme: Option<String>,
     /// The case is due at the booking core; asked once a call.
     pub handed_off: bool,
+    /// What the robot says goodbye with, as the talk was told.
+    pub parting: Option<Outcome>,
     pub answered: bool,
     pub recording: Option<String>,
     pub since: Moment,

@@ -72,9 +72,20 @@ impl Conductor {
                     {
                         call.theme = Some(theme.clone());
                     }
+                    if let Fact::RobotAtNode { .. } = &fact {
+                        self.note_parting(id);
+                    }
                     self.record(fact);
                 }
             }
+        }
+    }
+
+    fn note_parting(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let outcome = call.robot.as_ref().and_then(ivr::Ivr::parting);
+        if std::mem::replace(&mut call.parting, outcome) != outcome {
+            self.work.push_back(Work::Talk(id, talk::Event::Parting { outcome }));
         }
     }
 

@@ -159,6 +159,7 @@ impl Conductor {
             queue: None,
             theme: None,
             handed_off: false,
+            parting: None,
             answered: false,
             recording: None,
             since: self.now,

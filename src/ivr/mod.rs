@@ -135,6 +135,14 @@ impl Ivr {
         &self.caller.node
     }
 
+    /// What the script is saying goodbye with: how the call ends, also for a caller who does not hear it out.
+    pub fn parting(&self) -> Option<Outcome> {
+        match self.script.nodes.get(&self.caller.node).map(|node| &node.value) {
+            Some(script::Node::HangUp(end)) => Some(end.outcome),
+            Some(_) | None => None,
+        }
+    }
+
     /// The version with which the call began.
     pub fn script(&self) -> &Arc<Script> {
         &self.script

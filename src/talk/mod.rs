@@ -30,6 +30,8 @@ pub struct Talk {
     paused: bool,
     /// A talk was broken off: unless another follows, the call ends as `cut`.
     cut_before: bool,
+    /// How the call ends if the citizen goes while the robot says goodbye.
+    parting: Option<Outcome>,
     citizen_holds: bool,
     partner_holds: bool,
     stage: Stage,
@@ -111,6 +113,7 @@ impl Talk {
             may_record: true,
             paused: false,
             cut_before: false,
+            parting: None,
             citizen_holds: false,
             partner_holds: false,
             stage: Stage::Robot,
@@ -153,6 +156,7 @@ impl Talk {
             Event::HungUp { leg } => self.other_gone(now, leg, false),
             Event::Lost { leg } => self.other_gone(now, leg, true),
             Event::Stop => self.stop(now),
+            Event::Parting { outcome } => self.parting = outcome,
         }
     }
 
@@ -240,6 +244,8 @@ impl Talk {
             _ if self.cut_before => Outcome::Cut,
             Stage::Robot | Stage::Waiting { .. } | Stage::Routing { .. } if unexpected => Outcome::Failed,
             Stage::Waiting { .. } => Outcome::AbandonedInQueue,
+            // Nobody abandons a line that is closed or full by not hearing out that it is.
+            Stage::Robot if let Some(outcome) = self.parting => outcome,
             Stage::Robot | Stage::Routing { .. } => Outcome::AbandonedInMenu,
             Stage::Over => return,
         };

@@ -98,6 +98,7 @@ fn stimulus(what: &str) -> Event {
         }
         ["agent", "pauses", "recording"] => Event::RecordingPaused { paused: true },
         ["agent", "resumes", "recording"] => Event::RecordingPaused { paused: false },
+        ["robot", "says", "goodbye", outcome] => Event::Parting { outcome: Some(outcome_of(outcome)) },
         ["engine", "stops"] => Event::Stop,
         _ => panic!("no such stimulus: {what}"),
     }

@@ -83,6 +83,10 @@ pub enum Event {
     },
     /// The engine has to end this call (drain limit, a failure of ours).
     Stop,
+    /// The robot says goodbye with this outcome (or, `None`, no longer): it is the citizen's too who does not hear it out.
+    Parting {
+        outcome: Option<Outcome>,
+    },
 }
 
 /// One try of a route. `leg` is the id for the leg that would carry it.

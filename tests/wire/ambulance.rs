@@ -117,3 +117,23 @@ async fn no_answer_from_103_ends_in_time_and_the_second_way_rings() {
     citizen.hang_up();
     line.ended_as(&[("transferred_out", 1)]).await;
 }
+
+/// The line's own script: out of hours nobody waits in a queue, but 103 is one key away as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_hours_key_9_leads_to_103() {
+    let line = Line::open(Plan { script: "122", closed: true, ..Plan::default() }).await;
+    let ambulance = line.phone_that(30, ANSWERS);
+    let citizen = line.call("+73852000001");
+    hears_prompt(&citizen, "closed").await;
+    citizen.press('9').await.unwrap();
+    let talk = rings(&ambulance).await;
+    they_talk(&citizen, &talk).await;
+    talk.hang_up();
+    line.ended_as(&[("transferred_out", 1)]).await;
+
+    let other = line.call("+73852000002");
+    hears_prompt(&other, "closed").await;
+    other.hang_up();
+    let ledger = line.ended_as(&[("transferred_out", 1), ("closed", 1)]).await;
+    assert_eq!(ledger.open_callbacks, 0, "this region owes no callback out of hours");
+}

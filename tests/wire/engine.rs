@@ -228,6 +228,16 @@ impl Engine {
         self.board_shows(&format!("{count} calls {stage}"), is_so).await;
     }
 
+    /// So many calls have ended like this; others may still live.
+    pub async fn ended_as_so_far(&self, outcome: &str, count: u64) {
+        self.wait_for(&format!("{count} calls {outcome}"), SOON, async || {
+            let ledger = self.ledger().await;
+            assert!(ledger.holds(), "entered = live + outcomes: {ledger:?}");
+            (ledger.outcomes.get(outcome) == Some(&count)).then_some(())
+        })
+        .await;
+    }
+
     /// All calls are over and these are their outcomes; the law of the ledger holds.
     pub async fn ended_as(&self, outcomes: &[(&str, u64)]) -> Ledger {
         let mut last = Ledger::default();

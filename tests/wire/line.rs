@@ -24,6 +24,8 @@ pub struct Plan {
     /// Contracted channels of the citizens' trunk; 0: no limit.
     pub channels: u32,
     pub recording: bool,
+    /// Out of hours for scripts that ask the calendar `main`.
+    pub closed: bool,
     /// The script of 122.
     pub script: &'static str,
     pub log: &'static str,
@@ -38,6 +40,7 @@ impl Default for Plan {
             max_waiting: 50,
             channels: 0,
             recording: false,
+            closed: false,
             script: "line",
             log: "debug,sqlx=warn",
         }
@@ -154,6 +157,7 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, .. } = self;
+        let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
 data = "{folder}/data"
@@ -199,7 +203,7 @@ steps = [{{ trunk = "ambulance", number = "103", ring_s = 5 }}, {{ trunk = "seco
 
 [[calendar]]
 name = "main"
-open = {{ mon = "24h", tue = "24h", wed = "24h", thu = "24h", fri = "24h", sat = "24h", sun = "24h" }}
+open = {{ mon = "{hours}", tue = "{hours}", wed = "{hours}", thu = "{hours}", fri = "{hours}", sat = "{hours}", sun = "{hours}" }}
 
 [callbacks]
 menu_after_s = 1

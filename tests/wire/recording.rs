@@ -99,6 +99,24 @@ async fn a_talk_of_an_unrecorded_queue_is_on_no_tape() {
     }
 }
 
+/// A full or broken disk is no reason to lose a citizen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_that_cannot_be_written_costs_nobody_the_call() {
+    let mut line = Line::open(plan()).await;
+    line.errors_expected = true;
+    let recordings = line.folder().join("data/recordings");
+    let _ = std::fs::remove_dir_all(&recordings);
+    std::fs::write(&recordings, "no folder").unwrap();
+    let anna = line.phone_that(20, ANSWERS);
+    let citizen = line.call_queue("+73852000001").await;
+    they_talk(&citizen, &rings(&anna).await).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    // Nothing waits for the recording either.
+    line.signal("-TERM");
+    assert!(line.ended(crate::engine::SOON).await.success());
+}
+
 fn stereo(path: &Path) -> [Vec<i16>; 2] {
     read_wav(path).try_into().unwrap_or_else(|channels: Vec<_>| panic!("{} channels", channels.len()))
 }

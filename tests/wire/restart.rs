@@ -5,6 +5,8 @@ use crate::line::{ANSWERS, Line, Plan, registers, rings, stands, they_talk};
 use crate::raw::Raw;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
 use tokio::net::UdpSocket;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,4 +113,31 @@ async fn a_silent_citizen_is_not_mistaken_for_one_of_a_former_life() {
     for _ in 0..25 {
         tokio::time::timeout(SOON, ear.recv(&mut packet)).await.expect("the robot is heard").unwrap();
     }
+}
+
+/// The tables are a fold of the journal: deleted, they are made again; a torn last record costs only itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn books_are_made_again_of_the_journal_and_a_torn_end_is_cut() {
+    let mut line = Line::open(Plan::default()).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let served = line.call_queue("+73852000001").await;
+    they_talk(&served, &rings(&anna).await).await;
+    let missed = line.call("+73852000002");
+    missed.wait_answered().await.unwrap();
+    served.hang_up();
+    line.ended_as_so_far("served", 1).await;
+    line.kill9();
+
+    let data = line.folder().join("data");
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(data.join(format!("dozvon.db{end}")));
+    }
+    let last = fs::read_dir(data.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let last = last.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap();
+    File::options().append(true).open(last).unwrap().write_all(b"torn by a power cut").unwrap();
+    line.restart().await;
+    let ledger = line.ended_as(&[("served", 1), ("failed", 1)]).await;
+    assert_eq!((ledger.entered, ledger.open_callbacks), (2, 1));
+    let calls = line.calls().await;
+    assert!(calls.iter().any(|call| call["agent"] == "anna" && call["theme"] == "booking"), "{calls:#?}");
 }
