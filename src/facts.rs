@@ -138,12 +138,6 @@ pub enum Fact {
         call: CallId,
         result: HandoffResult,
     },
-    /// A leg's state, written down for whoever takes the call over after a restart. `state` is the owner's own encoding.
-    LegWritten {
-        call: CallId,
-        leg: LegId,
-        state: Vec<u8>,
-    },
     /// One life of the engine begins. Every call that is still live in the journal before it is closed right after it.
     EngineStarted {
         epoch: u32,

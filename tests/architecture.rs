@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Words every room may use.
 const WORDS: [&str; 5] = ["clock", "facts", "ids", "pii", "stream"];
@@ -168,7 +168,7 @@ fn tree() -> BTreeMap<String, String> {
 }
 
 /// A module of tests in a file or folder of its own.
-fn is_test(path: &PathBuf) -> bool {
+fn is_test(path: &Path) -> bool {
     let word =
         |part: &str| ["tests", "scenarios", "random_walk", "random_days", "pair", "test"].contains(&part.trim_end_matches(".rs"));
     path.components().any(|part| word(&part.as_os_str().to_string_lossy()))

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::facts::{Fact, Stamped};
 use crate::ids::*;
 use crate::ivr;
-use crate::journal::{Body, Brain, Journal, LedgerFold, LiveCalls, People, Record};
+use crate::journal::{Body, Brain, Journal, LedgerFold, LegStates, LiveCalls, People, Record};
 use crate::media::Media;
 use crate::media::door::MediaEvent;
 use crate::pii::PersonKey;
@@ -34,6 +34,7 @@ pub struct Doors {
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
     pub people: People,
+    pub leg_states: LegStates,
     pub key: PersonKey,
     pub acd: Acd,
     pub ids: IdSource,
@@ -55,6 +56,7 @@ pub struct Conductor {
     requests: mpsc::Receiver<Request>,
     pub(super) journal: Journal,
     pub(super) people: People,
+    pub(super) leg_states: LegStates,
     pub(super) key: PersonKey,
     pub(super) acd: Acd,
     pub(super) calls: BTreeMap<CallId, LiveCall>,
@@ -107,6 +109,7 @@ impl Conductor {
             requests: doors.requests,
             journal: doors.journal,
             people: doors.people,
+            leg_states: doors.leg_states,
             key: doors.key,
             acd: doors.acd,
             calls: BTreeMap::new(),
@@ -124,7 +127,8 @@ impl Conductor {
             tables_owe: None,
             release_at: Moment::ZERO,
             journal_failing: false,
-            records_since_snapshot: 0,
+            // The first turn writes one: the next start need not replay what this one did.
+            records_since_snapshot: Self::RECORDS_PER_SNAPSHOT,
             pictures: 0,
             drain_until: None,
         }
@@ -175,8 +179,8 @@ impl Conductor {
 
     fn take_in(&mut self, first: Intake) {
         match first {
-            Intake::Media(event) => self.from_media(event),
-            Intake::Request(request) => self.from_request(request),
+            Intake::Media(event) => self.media_says(event),
+            Intake::Request(request) => self.people_ask(request),
             Intake::Datagrams | Intake::Time => {}
         }
         self.think();
@@ -189,12 +193,12 @@ impl Conductor {
         self.think();
         for _ in 0..Self::MAX_INTAKE {
             let Ok(event) = self.media_events.try_recv() else { break };
-            self.from_media(event);
+            self.media_says(event);
             self.think();
         }
         for _ in 0..Self::MAX_INTAKE {
             let Ok(request) = self.requests.try_recv() else { break };
-            self.from_request(request);
+            self.people_ask(request);
             self.think();
         }
         self.time_passes();
@@ -259,7 +263,7 @@ impl Conductor {
             if let Some(work) = self.work.pop_front() {
                 self.think_about(work);
             } else if let Some(event) = self.agent.poll_event() {
-                self.from_sip(event);
+                self.sip_says(event);
             } else if self.acts.sip.is_empty() {
                 return;
             }
@@ -349,7 +353,7 @@ impl Conductor {
     }
 
     fn write_down(&mut self) {
-        let people = self.people.commit();
+        let people = self.people.commit().and(self.leg_states.commit());
         let facts = self.journal.commit();
         if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {
             self.records_since_snapshot = 0;

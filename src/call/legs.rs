@@ -34,6 +34,10 @@ struct Leg {
     /// Media commands that wait for the far end's address, at most [`Legs::MAX_HELD_BACK`].
     held_back: Vec<MediaCommand>,
     closing: bool,
+    /// Files that media has begun and not told the end of.
+    recordings: u32,
+    /// Media has let the leg go; it is remembered for its recordings only.
+    gone: bool,
 }
 
 enum Wish {
@@ -58,6 +62,11 @@ impl Legs {
     pub fn agreed(&self, leg: LegId) -> Option<(SocketAddr, Stream)> {
         let leg = self.by_id.get(&leg)?;
         Some((leg.local?, leg.stream?))
+    }
+
+    /// Whether the far end has said where it listens.
+    pub fn is_offered(&self, leg: LegId) -> bool {
+        self.by_id.get(&leg).is_some_and(|leg| leg.stream.is_some())
     }
 
     /// A citizen's INVITE: its offer, if it had one, is connected as soon as our side is open.
@@ -93,7 +102,17 @@ impl Legs {
         stream: Option<Stream>,
     ) {
         acts.media.push(MediaCommand::Open { leg, network, near });
-        let new = Leg { call, wish, local: None, stream, connected: false, held_back: Vec::new(), closing: false };
+        let new = Leg {
+            call,
+            wish,
+            local: None,
+            stream,
+            connected: false,
+            held_back: Vec::new(),
+            closing: false,
+            recordings: 0,
+            gone: false,
+        };
         self.by_id.insert(leg, new);
     }
 
@@ -135,13 +154,15 @@ impl Legs {
         }
         leg.connected = true;
         acts.media.push(MediaCommand::Connect { leg: id, stream, learn: true });
-        acts.media.append(&mut leg.held_back);
+        for command in std::mem::take(&mut leg.held_back) {
+            leg.tell(acts, command);
+        }
     }
 
     /// Something to hear on (or from) this leg.
     pub fn media(&mut self, acts: &mut Acts, id: LegId, command: MediaCommand) {
         match self.by_id.get_mut(&id) {
-            Some(leg) if leg.connected => acts.media.push(command),
+            Some(leg) if leg.connected => leg.tell(acts, command),
             Some(leg) if leg.held_back.len() < Self::MAX_HELD_BACK => leg.held_back.push(command),
             Some(_) | None => tracing::error!(leg = %id, "media command for a leg that is not connected dropped"),
         }
@@ -160,9 +181,35 @@ impl Legs {
         }
     }
 
-    /// Media has let the leg go (or could not open it).
+    /// Media has let the leg go (or could not open it). Its recording may be told of later: files end on a thread of their own.
     pub fn closed(&mut self, id: LegId) {
-        self.by_id.remove(&id);
+        if let Some(leg) = self.by_id.get_mut(&id) {
+            leg.gone = true;
+            self.forget_if_over(id);
+        }
+    }
+
+    /// A file of this leg has come to its end, well or not: one word of media for each that was begun.
+    pub fn recorded(&mut self, id: LegId) {
+        if let Some(leg) = self.by_id.get_mut(&id) {
+            leg.recordings = leg.recordings.saturating_sub(1);
+            self.forget_if_over(id);
+        }
+    }
+
+    fn forget_if_over(&mut self, id: LegId) {
+        if self.by_id.get(&id).is_some_and(|leg| leg.gone && leg.recordings == 0) {
+            self.by_id.remove(&id);
+        }
+    }
+}
+
+impl Leg {
+    fn tell(&mut self, acts: &mut Acts, command: MediaCommand) {
+        if let MediaCommand::Record { .. } = command {
+            self.recordings += 1;
+        }
+        acts.media.push(command);
     }
 }
 

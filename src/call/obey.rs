@@ -44,7 +44,12 @@ impl Conductor {
             let Some(command) = call.robot.as_mut().and_then(ivr::Ivr::poll_command) else { return };
             match command {
                 ivr::Command::Answer => self.work.push_back(Work::Talk(id, talk::Event::AnswerWanted)),
-                ivr::Command::EarlyMedia => self.work.push_back(Work::Talk(id, talk::Event::EarlyMediaWanted)),
+                ivr::Command::EarlyMedia => {
+                    // An INVITE without an offer leaves nowhere to send early media to (RFC 3261 §13.2.1: its offer is our 200).
+                    let offered = self.legs.is_offered(citizen);
+                    let wanted = if offered { talk::Event::EarlyMediaWanted } else { talk::Event::AnswerWanted };
+                    self.work.push_back(Work::Talk(id, wanted));
+                }
                 ivr::Command::Record => self.work.push_back(Work::Talk(id, talk::Event::RecordingWanted)),
                 ivr::Command::Play { play, prompts } => {
                     self.hear(citizen, MediaCommand::Play { leg: citizen, play, prompts, repeat: false });

@@ -6,7 +6,7 @@ use super::recovery::restore;
 use super::request::{Engine, Request};
 use crate::clock::Clock;
 use crate::ids::IdSource;
-use crate::journal::{Journal, Limits, People};
+use crate::journal::{Journal, LegStates, Limits, People};
 use crate::media::{Media, MediaNetwork, MediaSettings};
 use crate::pii::PersonKey;
 use crate::sip::{Sockets, UserAgent};
@@ -26,6 +26,7 @@ pub struct Running {
 pub struct Streams {
     pub journal: Journal,
     pub people: People,
+    leg_states: LegStates,
     opened: crate::journal::Opened,
 }
 
@@ -33,12 +34,13 @@ pub struct Streams {
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
     let (people, _) = People::open(data.join("people"), Limits::PEOPLE)?;
-    Ok(Streams { journal, people, opened })
+    let (leg_states, _) = LegStates::open(data.join("legs"), Limits::LEGS)?;
+    Ok(Streams { journal, people, leg_states, opened })
 }
 
 /// Starts media and the loop. The sockets are bound when this returns.
 pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
-    let Streams { journal, people, opened } = streams;
+    let Streams { journal, people, leg_states, opened } = streams;
     let clock = Clock::start(opened.last);
     let epoch = opened.epoch;
     let restored = restore(opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
@@ -69,6 +71,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
         requests: asked,
         journal,
         people,
+        leg_states,
         key,
         acd: restored.acd,
         ids: IdSource::new(epoch),

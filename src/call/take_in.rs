@@ -8,7 +8,7 @@ use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, Outcome, TaskEnd};
 use crate::ids::*;
 use crate::ivr::{self, Ivr};
-use crate::journal::PersonSeen;
+use crate::journal::{LegWritten, PersonSeen};
 use crate::media::door::{MediaCommand, MediaEvent};
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 impl Conductor {
-    pub(super) fn from_sip(&mut self, event: sip::Event) {
+    pub(super) fn sip_says(&mut self, event: sip::Event) {
         match event {
             sip::Event::Invited(invited) => self.call_arrives(*invited),
             sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
@@ -49,7 +49,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn from_media(&mut self, event: MediaEvent) {
+    pub(super) fn media_says(&mut self, event: MediaEvent) {
         match event {
             MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, self.house.shown(local)),
             MediaEvent::OpenFailed { leg, why } => {
@@ -65,11 +65,15 @@ impl Conductor {
             MediaEvent::Digit { leg, digit } => self.digit(leg, digit),
             MediaEvent::Heard { leg, from: _ } => tracing::debug!(%leg, "heard"),
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
-            MediaEvent::RecordFailed { leg, file, why } => tracing::error!(%leg, file, why, "recording failed, the call goes on"),
+            MediaEvent::RecordFailed { leg, file, why } => {
+                tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                self.legs.recorded(leg);
+            }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
                 if let Some(call) = self.legs.call_of(leg) {
                     self.record(Fact::RecordingEnded { call, file, ms, gaps });
                 }
+                self.legs.recorded(leg);
             }
             MediaEvent::Closed { leg, summary } => {
                 tracing::debug!(%leg, ?summary, "leg closed");
@@ -78,7 +82,7 @@ impl Conductor {
         }
     }
 
-    pub(super) fn from_request(&mut self, request: Request) {
+    pub(super) fn people_ask(&mut self, request: Request) {
         match request {
             Request::Board(reply) => drop(reply.send(self.board())),
             Request::AgentState { agent, wish, reply } => drop(reply.send(self.agent_wish(agent, wish))),
@@ -104,13 +108,18 @@ impl Conductor {
     /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them.
     fn release_journals(&mut self, people: u64) {
         const EVERY: Duration = Duration::from_secs(3600);
+        // With the hour between two looks, legs are kept for a day.
+        const LEGS_KEPT: Duration = Duration::from_secs(23 * 3600);
         if self.now < self.release_at {
             return;
         }
         self.release_at = self.now + EVERY;
-        let kept = self.house.config.limits.journal.as_micros();
-        let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
-        let released = [self.people.release(people, Moment(u64::MAX)), self.journal.release(self.store_at, older_than)];
+        let before = |kept: Duration| Moment(self.now.since(Moment::ZERO + kept).as_micros() as u64);
+        let released = [
+            self.people.release(people, Moment(u64::MAX)),
+            self.leg_states.release(self.leg_states.position(), before(LEGS_KEPT)),
+            self.journal.release(self.store_at, before(self.house.config.limits.journal)),
+        ];
         for error in released.into_iter().filter_map(Result::err) {
             tracing::warn!(error = &error as &dyn std::error::Error, "old segments of a journal stay");
         }
@@ -207,10 +216,7 @@ impl Conductor {
     /// A dialog stands: what a successor of ours would need to go on with it is written down.
     fn leg_settled(&mut self, leg: LegId) {
         if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), self.agent.leg_state(leg)) {
-            match postcard::to_stdvec(&(dialog, self.legs.agreed(leg))) {
-                Ok(state) => self.record(Fact::LegWritten { call, leg, state }),
-                Err(error) => tracing::error!(%error, %leg, "a leg could not be written down"),
-            }
+            self.leg_states.append(&LegWritten { at: self.now, call, leg, dialog, media: self.legs.agreed(leg) });
         }
     }
 
@@ -307,13 +313,16 @@ impl Conductor {
     // ---- callbacks ----
 
     fn task_taken(&mut self, task: TaskId, agent: AgentId) -> Result<(), Refusal> {
+        if self.acd.agent(&agent).is_none() {
+            return Err(Refusal::NotFound(format!("agent {agent}")));
+        }
         self.work.push_back(Work::Acd(acd::Event::TaskTaken { task, agent: agent.clone() }));
         self.think();
         let open = self.acd.open_callbacks(None).find(|open| open.task == task);
         match open.ok_or_else(|| Refusal::NotFound(format!("open task {}", task.0)))?.taken_by {
             Some(taken_by) if taken_by == agent => Ok(()),
             Some(other) => Err(Refusal::Invalid(format!("agent {other} has taken it"))),
-            None => Err(Refusal::Invalid(format!("agent {agent} cannot take it"))),
+            None => Err(Refusal::Invalid(format!("nobody can take task {} now", task.0))),
         }
     }
 

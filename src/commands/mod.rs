@@ -27,9 +27,11 @@ pub fn ledger(config: &Path, region: Option<u16>, from: Option<&str>, to: Option
     let of = region.map(known).transpose()?;
     let zone = of.or(house.config.regions.first()).map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
     let span = span(Clock::start(Moment::ZERO).now(), &zone, from, to)?;
-    let store = SqliteStore::new(&house.config.data.join("dozvon.db"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ledger: Ledger = runtime.block_on(store.ledger(region.map(RegionId), span.start, span.end))?;
+    let ledger: Ledger = runtime.block_on(async {
+        let store = SqliteStore::new(&house.config.data.join("dozvon.db"));
+        store.ledger(region.map(RegionId), span.start, span.end).await
+    })?;
     println!("{}", serde_json::to_string_pretty(&ledger)?);
     Ok(())
 }

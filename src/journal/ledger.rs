@@ -69,7 +69,6 @@ impl LedgerFold {
             | Fact::AgentChanged { .. }
             | Fact::HandoffRequested { .. }
             | Fact::HandoffSettled { .. }
-            | Fact::LegWritten { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. } => {}

@@ -148,7 +148,6 @@ impl LiveCalls {
             | Fact::CallbackClosed { .. }
             | Fact::AgentChanged { .. }
             | Fact::HandoffSettled { .. }
-            | Fact::LegWritten { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. } => {}

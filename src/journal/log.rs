@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// How much a stream may hold, and what it must keep.
@@ -21,13 +21,20 @@ pub struct Limits {
     pub pending_bytes: usize,
     /// A stream with snapshots keeps everything since the older of the last two; one without is read through the tables only.
     pub snapshots: bool,
+    /// A power failure loses at most what was written in this span; a killed process loses nothing.
+    pub sync_every: Duration,
 }
 
 impl Limits {
     /// The facts: some 15,000 calls a segment.
-    pub const FACTS: Limits = Limits { segment_bytes: 64 << 20, pending_bytes: 8 << 20, snapshots: true };
-    /// The people: small segments, since each is to be deleted as soon as the tables have it.
-    pub const PEOPLE: Limits = Limits { segment_bytes: 1 << 20, pending_bytes: 1 << 20, snapshots: false };
+    pub const FACTS: Limits =
+        Limits { segment_bytes: 64 << 20, pending_bytes: 8 << 20, snapshots: true, sync_every: Duration::from_millis(20) };
+    /// The people: small segments, since each is to be deleted as soon as the tables have it. A person is folded before the first
+    /// fact that names them, so the tables wait for this sync; nobody else does.
+    pub const PEOPLE: Limits =
+        Limits { segment_bytes: 1 << 20, pending_bytes: 1 << 20, snapshots: false, sync_every: Duration::from_millis(200) };
+    /// The legs: after a power failure there is no call left to take over.
+    pub const LEGS: Limits = Limits { sync_every: Duration::from_secs(5), ..Limits::PEOPLE };
 }
 
 /// What was found when a stream was opened.
@@ -86,7 +93,8 @@ impl<R: Entry> Log<R> {
         let file = open_segment(&segment.path, segment_len)?;
         let position = segment.start + segment_len;
         let last = tail.last().map(Entry::at).or(snapshot.as_ref().map(|snapshot| snapshot.last)).unwrap_or_default();
-        let syncer = Syncer::start(dir.clone(), position).map_err(JournalError::io("start the sync thread for", &dir))?;
+        let syncer = Syncer::start(dir.clone(), position, limits.sync_every)
+            .map_err(JournalError::io("start the sync thread for", &dir))?;
         let log = Self {
             dir,
             limits,

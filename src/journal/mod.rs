@@ -1,7 +1,7 @@
 //! The append-only file that is written before anything is done: checksummed frames, snapshots, replay.
 //!
-//! Two streams of the same form: *facts* (no personal data, kept for long) and *people* (who stands behind a `PersonId`, folded
-//! into the tables and then deleted).
+//! Three streams of the same form: *facts* (no personal data, kept for long), *people* (who stands behind a `PersonId`, folded into
+//! the tables and then deleted) and *legs* (dialogs of live calls, kept for a day at most).
 
 mod frame;
 pub mod ledger;
@@ -19,17 +19,23 @@ pub use segments::Damage;
 
 use crate::clock::Moment;
 use crate::facts::{Fact, Stamped};
-use crate::ids::{CallId, PersonId};
+use crate::ids::{CallId, LegId, PersonId};
 use crate::pii::Phone;
+use crate::stream::Stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The stream of facts and brain inputs.
 pub type Journal = Log<Record>;
 /// The stream of who stands behind a [`PersonId`]; lives in a directory of its own.
 pub type People = Log<PersonSeen>;
+
+/// The stream of dialogs and media addresses of live legs, for whoever takes calls over; lives in a directory of its own, because
+/// SIP headers name the citizen, and not for longer than a call can last.
+pub type LegStates = Log<LegWritten>;
 
 /// What a stream is made of.
 pub trait Entry: Serialize + DeserializeOwned + Send + 'static {
@@ -67,6 +73,24 @@ pub struct PersonSeen {
     pub at: Moment,
     pub person: PersonId,
     pub phone: Phone,
+}
+
+/// One entry of the legs stream: a leg as it stands now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegWritten {
+    pub at: Moment,
+    pub call: CallId,
+    pub leg: LegId,
+    /// The user agent's own encoding of the dialog.
+    pub dialog: Vec<u8>,
+    /// Where our media stands, and what was agreed.
+    pub media: Option<(SocketAddr, Stream)>,
+}
+
+impl Entry for LegWritten {
+    fn at(&self) -> Moment {
+        self.at
+    }
 }
 
 impl Entry for Record {

@@ -9,9 +9,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A power failure loses at most what was written in this span; a killed process loses nothing.
-const SYNC_EVERY: Duration = Duration::from_millis(20);
-
 pub struct Syncer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -19,6 +16,7 @@ pub struct Syncer {
 
 struct Shared {
     dir: PathBuf,
+    every: Duration,
     work: Mutex<Work>,
     stopping: AtomicBool,
     durable: watch::Sender<u64>,
@@ -32,9 +30,11 @@ struct Work {
 }
 
 impl Syncer {
-    pub fn start(dir: PathBuf, position: u64) -> std::io::Result<Self> {
+    /// Syncs what was written each `every`.
+    pub fn start(dir: PathBuf, position: u64, every: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             dir,
+            every,
             work: Mutex::default(),
             stopping: AtomicBool::new(false),
             durable: watch::Sender::new(position),
@@ -118,8 +118,18 @@ impl Shared {
                 );
             }
             if !stopping {
-                std::thread::sleep(SYNC_EVERY);
+                self.rest();
             }
+        }
+    }
+
+    /// Sleeps until it is time to sync again, or the stream is closed.
+    fn rest(&self) {
+        let piece = self.every.min(Duration::from_millis(100));
+        let mut slept = Duration::ZERO;
+        while slept < self.every && !self.stopping.load(Ordering::Acquire) {
+            std::thread::sleep(piece);
+            slept += piece;
         }
     }
 }

@@ -100,8 +100,10 @@ impl Media {
             count => count,
         };
         let library = load(&settings.prompt_dirs);
+        let mut ports = Ports::new(&settings.networks, settings.port_rest);
+        ports.begin_at(getrandom::u64()?);
         let common = Arc::new(Common {
-            ports: Mutex::new(Ports::new(&settings.networks, settings.port_rest)),
+            ports: Mutex::new(ports),
             gone: Mutex::default(),
             silent_after: settings.silent_after,
             record_dir: settings.record_dir,

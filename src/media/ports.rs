@@ -57,6 +57,14 @@ impl Ports {
         Self { networks: networks.iter().map(pool).collect(), by_name, rest }
     }
 
+    /// Goes on at another place of each range than the life before, whose far ends may still send to its ports: they rest so.
+    pub fn begin_at(&mut self, dice: u64) {
+        for pool in &mut self.networks {
+            let place = dice.checked_rem(pool.free.len() as u64).unwrap_or_default();
+            pool.free.rotate_left(place as usize);
+        }
+    }
+
     pub fn take(&mut self, now: Moment, network: &str) -> Result<Port, PortError> {
         let at = self.by_name.get(network).copied().ok_or_else(|| PortError::NoSuchNetwork(network.into()))?;
         let pool = self.networks.get_mut(at).ok_or_else(|| PortError::NoSuchNetwork(network.into()))?;
@@ -96,6 +104,15 @@ mod tests {
         assert_eq!(number(ports.take(Moment::ZERO, "trunk")), Some(4004));
         assert_eq!(ports.take(Moment::ZERO, "trunk"), Err(PortError::NoneFree("trunk".into())));
         assert_eq!(ports.take(Moment::ZERO, "moon"), Err(PortError::NoSuchNetwork("moon".into())));
+    }
+
+    #[test]
+    fn every_life_begins_at_a_place_of_its_own() {
+        for (dice, first) in [(0, 4002), (1, 4004), (2, 4002), (u64::MAX, 4004)] {
+            let mut ports = ports();
+            ports.begin_at(dice);
+            assert_eq!(number(ports.take(Moment::ZERO, "trunk")), Some(first));
+        }
     }
 
     #[test]

@@ -67,7 +67,6 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::CallbackTaken { .. }
         | Fact::AgentChanged { .. }
         | Fact::HandoffSettled { .. }
-        | Fact::LegWritten { .. }
         | Fact::PhonesWritten { .. }
         | Fact::EngineStarted { .. }
         | Fact::EngineStopped { .. } => None,

@@ -30,6 +30,8 @@ pub struct Talk {
     paused: bool,
     /// A talk was broken off: unless another follows, the call ends as `cut`.
     cut_before: bool,
+    citizen_holds: bool,
+    partner_holds: bool,
     stage: Stage,
     #[serde(skip)]
     commands: VecDeque<Command>,
@@ -109,6 +111,8 @@ impl Talk {
             may_record: true,
             paused: false,
             cut_before: false,
+            citizen_holds: false,
+            partner_holds: false,
             stage: Stage::Robot,
             commands: VecDeque::new(),
         }
@@ -409,7 +413,10 @@ impl Talk {
 
     fn talk_with(&mut self, partner: Partner) {
         self.push(Command::Bridge { a: self.citizen, b: partner.leg() });
-        self.cut_before = false;
+        if self.citizen_holds {
+            self.push(Command::Music { leg: partner.leg() });
+        }
+        (self.cut_before, self.partner_holds) = (false, false);
         self.stage = Stage::Talking { partner };
     }
 
@@ -450,14 +457,26 @@ impl Talk {
         }
     }
 
+    /// Who is held hears music. Who comes back while the other still holds goes on hearing it.
     fn held(&mut self, leg: LegId, held: bool) {
-        if let Stage::Talking { partner } = &self.stage {
-            let partner = partner.leg();
-            let other = if leg == self.citizen { partner } else { self.citizen };
-            if leg != self.citizen && leg != partner {
-                return;
-            }
-            self.push(if held { Command::Music { leg: other } } else { Command::Bridge { a: self.citizen, b: partner } });
+        let partner = match &self.stage {
+            Stage::Talking { partner } => Some(partner.leg()),
+            Stage::Robot | Stage::Waiting { .. } | Stage::Routing { .. } | Stage::Over => None,
+        };
+        let other = if leg == self.citizen {
+            self.citizen_holds = held;
+            partner
+        } else if Some(leg) == partner {
+            self.partner_holds = held;
+            Some(self.citizen)
+        } else {
+            None
+        };
+        let (Some(partner), Some(other)) = (partner, other) else { return };
+        if held {
+            self.push(Command::Music { leg: other });
+        } else if !self.citizen_holds && !self.partner_holds {
+            self.push(Command::Bridge { a: self.citizen, b: partner });
         }
     }
 

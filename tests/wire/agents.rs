@@ -31,7 +31,7 @@ async fn a_phone_that_is_not_there_is_passed_over_at_once() {
 
 async fn the_first_misses(does: Option<OnInvite>, reason: Option<&str>, end: &str) {
     let agents = vec![stands("anna", 20), stands("boris", 21)];
-    let line = Line::open(Plan { agents, ring_s: 2, ..Plan::default() }).await;
+    let line = Line::open(Plan { agents, ring_s: 3, ..Plan::default() }).await;
     let anna = does.map(|does| line.phone_that(20, does));
     // Whoever is free longest is asked first, and both are free since the start: boris takes a break until anna was asked.
     line.post("/api/v1/agents/boris/state", json!({ "state": "break", "reason": "обед" })).await.unwrap();
@@ -52,7 +52,8 @@ async fn the_first_misses(does: Option<OnInvite>, reason: Option<&str>, end: &st
     talk.hang_up();
     line.ended_as(&[("served", 1)]).await;
     let call = &line.calls().await[0];
-    let offers: Vec<_> = call["offers"].as_array().unwrap().iter().map(|offer| (offer["agent"].clone(), offer["end"].clone())).collect();
+    let offers: Vec<_> =
+        call["offers"].as_array().unwrap().iter().map(|offer| (offer["agent"].clone(), offer["end"].clone())).collect();
     assert_eq!(offers.first(), Some(&("anna".into(), end.into())), "{offers:?}");
     assert_eq!(offers.last(), Some(&("boris".into(), "answered".into())), "{offers:?}");
     drop(anna);
@@ -109,7 +110,8 @@ async fn a_phone_registers_with_md5_and_with_sha_256_and_takes_calls() {
         citizen.hang_up();
         line.ended_as(&[("served", 1)]).await;
         phone.unregister().await.unwrap();
-        line.wait_for("boris to be unreachable", SOON, async || (line.agent("boris").await["reachable"] == false).then_some(())).await;
+        line.wait_for("boris to be unreachable", SOON, async || (line.agent("boris").await["reachable"] == false).then_some(()))
+            .await;
     }
 }
 
@@ -120,7 +122,13 @@ async fn a_replayed_answer_to_a_challenge_is_stale() {
     let uri = format!("sip:boris@{}", line.net.engine());
     let register = async |cseq: u32, head: &str| {
         let text = String::from_utf8(phone.request("REGISTER", "boris", "boris", head)).unwrap();
-        phone.send(text.replace("CSeq: 1", &format!("CSeq: {cseq}")).replace("branch=z9hG4bK", &format!("branch=z9hG4bK{cseq}")).as_bytes()).await;
+        phone
+            .send(
+                text.replace("CSeq: 1", &format!("CSeq: {cseq}"))
+                    .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{cseq}"))
+                    .as_bytes(),
+            )
+            .await;
         phone.receive("SIP/2.0").await
     };
     let challenged = register(1, "").await;
@@ -173,4 +181,40 @@ async fn feature_codes_and_the_api_change_what_an_agent_does() {
     }
     let calls = line.calls().await;
     assert_eq!(calls.len(), 2, "feature codes are no calls of citizens");
+}
+
+/// Where the phone registered last is where the agent sits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_phones_the_one_that_registered_last_rings() {
+    let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
+    let (desk, home) = (line.phone(20), line.phone_that(21, ANSWERS));
+    desk.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    home.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    let citizen = line.call_queue("+73852000001").await;
+    they_talk(&citizen, &rings(&home).await).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    home.unregister().await.unwrap();
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&desk).await;
+    talk.answer();
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 2)]).await;
+}
+
+/// What an agent wishes in a talk comes true after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_who_goes_offline_in_a_talk_finishes_it() {
+    let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
+    let phone = line.phone_that(20, ANSWERS);
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&phone).await;
+    they_talk(&citizen, &talk).await;
+    phone.call(line.net.engine(), "*3", "boris").unwrap().wait_ended().await.unwrap();
+    they_talk(&citizen, &talk).await;
+    talk.hang_up();
+    line.agent_is("boris", "offline", None).await;
+    line.ended_as(&[("served", 1)]).await;
 }

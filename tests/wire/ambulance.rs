@@ -1,6 +1,7 @@
 //! Key 9: the way to 103, and what happens if 103 is silent.
 
-use crate::line::{ANSWERS, AGENT, CITIZEN, Line, Plan, rejects, rings, they_talk};
+use crate::ear::hears_prompt;
+use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, rejects, rings, they_talk};
 use dozvon::testphone::{End, PhoneCall};
 
 async fn call_103(line: &Line, from: &str) -> PhoneCall {
@@ -78,4 +79,41 @@ async fn an_agent_hands_the_talk_on_to_103() {
     on.wait_ended().await.unwrap();
     line.board_shows("no live call", |board| board["live_calls"] == 0).await;
     assert!(line.ledger().await.holds());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_handed_on_in_vain_hears_so_and_is_first_again() {
+    let line = Line::open(Plan::default()).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let _busy = [30, 31].map(|host| line.phone_that(host, rejects(486)));
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&anna).await;
+    they_talk(&citizen, &talk).await;
+    let other = line.call_queue("+73852000002").await;
+    line.stages("waiting", 1).await;
+    line.post("/api/v1/agents/anna/transfer", serde_json::json!({ "route": "ambulance" })).await.unwrap();
+    assert_eq!(talk.wait_ended().await.unwrap(), End::TheyHungUp);
+    hears_prompt(&citizen, "apology").await;
+    // Anna was free before 103 had refused, and took who waited.
+    let talk = rings(&anna).await;
+    they_talk(&other, &talk).await;
+    other.hang_up();
+    let talk = rings(&anna).await;
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 2)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_from_103_ends_in_time_and_the_second_way_rings() {
+    let line = Line::open(Plan::default()).await;
+    let (silent, second) = (line.phone(30), line.phone_that(31, ANSWERS));
+    let citizen = call_103(&line, "+73852000001").await;
+    let ring = rings(&silent).await;
+    // The first way rings for five seconds.
+    let talk = rings(&second).await;
+    assert_eq!(ring.wait_ended().await.unwrap(), End::Cancelled);
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
+    line.ended_as(&[("transferred_out", 1)]).await;
 }

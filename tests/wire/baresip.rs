@@ -91,7 +91,8 @@ fn configuration(ip: &str, control: SocketAddr, hertz: f64, folder: &Path) -> St
          audio_source ausine,{hertz}\n\
          audio_player aubridge,nowhere\n\
          audio_alert aubridge,alert\n\
-         ausrc_srate 8000\n\
+         ausrc_srate 48000\n\
+         ausrc_channels 2\n\
          auplay_srate 8000\n\
          snd_path {heard}\n\
          ctrl_tcp_listen {control}\n\

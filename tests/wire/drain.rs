@@ -15,6 +15,8 @@ async fn sigterm_lets_talks_end_and_refuses_new_calls() {
     line.signal("-TERM");
     line.board_shows("a drain", |board| board["draining"] == true).await;
 
+    assert!(matches!(line.get("/readyz").await, Err(ureq::Error::StatusCode(503))));
+
     let other = Raw::bind(&line, 11).await;
     for method in ["OPTIONS", "INVITE"] {
         other.send(&other.request(method, "122", "+73852000002", "")).await;
@@ -33,7 +35,8 @@ async fn sigterm_lets_talks_end_and_refuses_new_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sighup_takes_a_good_script_for_new_calls_and_nothing_of_a_broken_one() {
-    let line = Line::open(Plan::default()).await;
+    let mut line = Line::open(Plan::default()).await;
+    line.errors_expected = true;
     let anna = line.phone_that(20, ANSWERS);
     let in_menu = line.call("+73852000001");
     in_menu.wait_answered().await.unwrap();
@@ -46,8 +49,10 @@ async fn sighup_takes_a_good_script_for_new_calls_and_nothing_of_a_broken_one() 
     fs::write(&script, broken).unwrap();
     line.signal("-HUP");
     let place = format!("line.yaml:{at}");
-    line.wait_for(&format!("{place} in the log"), SOON, async || String::from_utf8_lossy(&line.log()).contains(&place).then_some(()))
-        .await;
+    line.wait_for(&format!("{place} in the log"), SOON, async || {
+        String::from_utf8_lossy(&line.log()).contains(&place).then_some(())
+    })
+    .await;
     let before = line.call_queue("+73852000002").await;
     let talk = rings(&anna).await;
     assert_eq!(talk.invite_header("X-Queue").as_deref(), Some("booking"));

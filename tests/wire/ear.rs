@@ -44,16 +44,18 @@ pub async fn hears(call: &PhoneCall, what: &str, condition: impl Fn(&[i16]) -> b
             beat.tick().await;
         }
     };
-    tokio::time::timeout(LONGER, heard).await.unwrap_or_else(|_| panic!("did not hear {what} in {LONGER:?}; the call is {:?}", call.state()));
+    tokio::time::timeout(LONGER, heard)
+        .await
+        .unwrap_or_else(|_| panic!("did not hear {what} in {LONGER:?}; the call is {:?}", call.state()));
 }
 
-/// Waits until this call heard a whole prompt, byte for byte as it is in A-law.
+/// Waits until this call heard a prompt (of a long one the beginning), byte for byte as it is in A-law.
 pub async fn hears_prompt(call: &PhoneCall, prompt: &str) {
     let wanted = in_alaw(prompt);
     hears(call, prompt, |heard| has(heard, &wanted)).await;
 }
 
-/// Whether a whole prompt is in the last 5 s.
+/// Whether it is in the last 5 s.
 pub fn heard_prompt(call: &PhoneCall, prompt: &str) -> bool {
     has(&Vec::from(call.heard().samples), &in_alaw(prompt))
 }
@@ -64,7 +66,7 @@ fn has(heard: &[i16], wanted: &[i16]) -> bool {
 
 fn in_alaw(prompt: &str) -> Vec<i16> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ivr-scripts/prompts").join(format!("{prompt}.wav"));
-    read_wav(&path)[0].iter().map(|sample| nearest_alaw(*sample)).collect()
+    read_wav(&path)[0].iter().take(2 * RATE).map(|sample| nearest_alaw(*sample)).collect()
 }
 
 /// What a sample is after A-law (ITU-T G.711 table 1a): the middle of its interval.

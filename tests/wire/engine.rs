@@ -55,6 +55,8 @@ pub struct Engine {
     folder: TempDir,
     child: Option<Child>,
     log_filter: &'static str,
+    /// Errors in the log are part of the test.
+    pub errors_expected: bool,
 }
 
 impl Engine {
@@ -63,7 +65,7 @@ impl Engine {
         let folder = tempfile::Builder::new().prefix("dozvon-wire-").tempdir().unwrap();
         let net = Net::take();
         fs::write(folder.path().join("dozvon.toml"), config(&net, folder.path())).unwrap();
-        let mut engine = Self { net, folder, child: None, log_filter };
+        let mut engine = Self { net, folder, child: None, log_filter, errors_expected: false };
         engine.restart().await;
         engine
     }
@@ -134,8 +136,9 @@ impl Engine {
         serde_json::from_value(self.get("/api/v1/ledger").await.unwrap()).unwrap()
     }
 
-    /// Today's calls in full, newest first.
+    /// Today's calls in full, newest first, once the tables have all that has happened.
     pub async fn calls(&self) -> Vec<Value> {
+        self.ledger().await;
         let list = self.get("/api/v1/calls?limit=500").await.unwrap();
         let mut calls = Vec::new();
         for call in list["calls"].as_array().unwrap() {
@@ -157,9 +160,19 @@ impl Engine {
         tokio::task::spawn_blocking(move || http().get(&url).call()?.body_mut().read_json()).await.unwrap()
     }
 
+    pub async fn get_bytes(&self, path: &str) -> Vec<u8> {
+        let url = self.url(path);
+        tokio::task::spawn_blocking(move || http().get(&url).call().unwrap().body_mut().read_to_vec().unwrap()).await.unwrap()
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Result<(), ureq::Error> {
         let url = self.url(path);
         tokio::task::spawn_blocking(move || http().post(&url).send_json(body).map(drop)).await.unwrap()
+    }
+
+    pub async fn post_for(&self, path: &str, body: Value) -> Result<Value, ureq::Error> {
+        let url = self.url(path);
+        tokio::task::spawn_blocking(move || http().post(&url).send_json(body)?.body_mut().read_json()).await.unwrap()
     }
 
     fn url(&self, path: &str) -> String {
@@ -210,7 +223,8 @@ impl Engine {
 
     /// So many calls have come to this stage: robot, waiting, ringing, talking, transferring.
     pub async fn stages(&self, stage: &str, count: usize) {
-        let is_so = |board: &Value| board["calls"].as_array().unwrap().iter().filter(|call| call["stage"] == stage).count() == count;
+        let is_so =
+            |board: &Value| board["calls"].as_array().unwrap().iter().filter(|call| call["stage"] == stage).count() == count;
         self.board_shows(&format!("{count} calls {stage}"), is_so).await;
     }
 
@@ -252,6 +266,10 @@ impl Drop for Engine {
             let lines: Vec<_> = log.lines().collect();
             let tail = lines.iter().skip(lines.len().saturating_sub(TAIL)).copied().collect::<Vec<_>>();
             eprintln!("---- the engine's last words ----\n{}", tail.join("\n"));
+        } else if !self.errors_expected {
+            let log = String::from_utf8_lossy(&self.log()).into_owned();
+            let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked")).collect();
+            assert!(errors.is_empty(), "the engine's log has errors:\n{}", errors.join("\n"));
         }
     }
 }

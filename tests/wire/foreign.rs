@@ -1,7 +1,7 @@
 //! Phones that others wrote: SIPp and baresip, as citizens and as agents.
 
 use crate::baresip::Baresip;
-use crate::ear::{read_wav, seconds_of_tone};
+use crate::ear::{hears_music, read_wav, seconds_of_tone};
 use crate::engine::{PASSWORD, SOON};
 use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, registers, rings};
 use crate::sipp::Sipp;
@@ -20,7 +20,10 @@ async fn sipp_citizen_is_served_and_the_agent_hangs_up() {
     citizen.succeeds(&line).await;
     line.ended_as(&[("served", 1)]).await;
     let calls = line.calls().await;
-    assert_eq!((&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]), (&"booking".into(), &"booking".into(), &"anna".into()));
+    assert_eq!(
+        (&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]),
+        (&"booking".into(), &"booking".into(), &"anna".into())
+    );
     line.wait_for("the booking core to hold the case", SOON, async || {
         let held = line.get("/api/v1/core/handoffs").await.unwrap();
         (held["handoffs"][0]["call"] == calls[0]["call"]).then_some(())
@@ -80,7 +83,7 @@ async fn hold_keeps_the_session_and_counts_its_version() {
 async fn baresip_registers_as_an_agent_and_both_hear_each_other() {
     let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
     let account = format!("<sip:boris@{}>;auth_pass={PASSWORD};answermode=auto;regint=60;audio_codecs=pcma", line.net.ip(2));
-    let boris = Baresip::start(&line, 20, &account, AGENT).await;
+    let mut boris = Baresip::start(&line, 20, &account, AGENT).await;
     line.agent_is("boris", "ready", None).await;
     let citizen = line.call("+73852000001");
     citizen.wait_answered().await.unwrap();
@@ -89,6 +92,10 @@ async fn baresip_registers_as_an_agent_and_both_hear_each_other() {
     line.stages("talking", 1).await;
     // Two seconds of our tone arrive before we go.
     crate::ear::hears(&citizen, "two seconds of baresip's tone", |heard| seconds_of_tone(heard, AGENT) >= 2.0).await;
+    boris.command("hold", "");
+    hears_music(&citizen, AGENT).await;
+    boris.command("resume", "");
+    citizen.hears_tone(AGENT).await.unwrap();
     citizen.hang_up();
     boris.tells(&line, "CALL_CLOSED").await;
     line.ended_as(&[("served", 1)]).await;

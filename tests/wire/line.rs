@@ -3,6 +3,7 @@
 
 use crate::engine::{Engine, Net};
 use dozvon::testphone::{Dial, OnInvite, Phone, PhoneCall, Voice};
+use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
 use std::ops::{Deref, DerefMut};
@@ -20,6 +21,8 @@ pub struct Plan {
     pub ring_s: u32,
     pub wrap_up_s: u32,
     pub max_waiting: u32,
+    /// Contracted channels of the citizens' trunk; 0: no limit.
+    pub channels: u32,
     pub recording: bool,
     /// The script of 122.
     pub script: &'static str,
@@ -28,7 +31,16 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { agents: vec![stands("anna", 20)], ring_s: 10, wrap_up_s: 0, max_waiting: 50, recording: false, script: "line", log: "debug,sqlx=warn" }
+        Self {
+            agents: vec![stands("anna", 20)],
+            ring_s: 10,
+            wrap_up_s: 0,
+            max_waiting: 50,
+            channels: 0,
+            recording: false,
+            script: "line",
+            log: "debug,sqlx=warn",
+        }
     }
 }
 
@@ -120,6 +132,11 @@ pub async fn they_talk(citizen: &PhoneCall, agent: &PhoneCall) {
     agent.hears_tone(CITIZEN).await.unwrap();
 }
 
+/// The wait of who waits longest, in any queue of the board.
+pub fn longest_wait_ms(board: &Value) -> u64 {
+    board["queues"].as_array().unwrap().iter().filter_map(|queue| queue["longest_wait_ms"].as_u64()).max().unwrap_or_default()
+}
+
 impl Deref for Line {
     type Target = Engine;
     fn deref(&self) -> &Engine {
@@ -136,7 +153,7 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, recording, script, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, .. } = self;
         let mut config = format!(
             r#"
 data = "{folder}/data"
@@ -152,6 +169,7 @@ name = "city"
 network = "loop"
 peers = ["127.61.N.10", "127.61.N.11", "127.61.N.12", "127.61.N.13", "127.61.N.14"]
 area = "3852"
+channels = {channels}
 
 [[trunk]]
 name = "ambulance"
@@ -207,7 +225,7 @@ open = true
         for Agent { user, phone } in &self.agents {
             let _ = write!(config, "\n[[agent]]\nuser = \"{user}\"\nskills = {{ talk = 50 }}\n{phone}\n");
         }
-        config.replace("127.61.N.", &net.ip(0).to_string().trim_end_matches('0').to_owned())
+        config.replace("127.61.N.", net.ip(0).to_string().trim_end_matches('0'))
     }
 }
 

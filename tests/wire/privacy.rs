@@ -24,7 +24,10 @@ async fn phones_names_and_policies_are_in_no_log_and_not_in_the_journal() {
     // A policy number, typed in the menu's queue and in the talk.
     let asserted = "\"Тайнова Секлетея\" <sip:+73852417263@127.0.0.1>;party=calling";
     let dial = Dial {
-        headers: vec![("P-Asserted-Identity".to_owned(), asserted.to_owned()), ("Remote-Party-ID".to_owned(), asserted.to_owned())],
+        headers: vec![
+            ("P-Asserted-Identity".to_owned(), asserted.to_owned()),
+            ("Remote-Party-ID".to_owned(), asserted.to_owned()),
+        ],
         ..Dial::new(line.net.engine(), "122", "+73852417263")
     };
     let citizen = line.citizens.dial(dial).unwrap();
@@ -55,8 +58,19 @@ async fn phones_names_and_policies_are_in_no_log_and_not_in_the_journal() {
     assert!(places.len() > 1, "the journal was not found");
     let seven = "4172 63".replace(' ', "");
     let planted = [
-        "+73852417263", "83852417263", "3852417263", &seven, "417263", "41-72-63", "41 72 63", "Planted", "Petrovna", "Тайнова",
-        "Секлетея", POLICY, &POLICY[..8],
+        "+73852417263",
+        "83852417263",
+        "3852417263",
+        &seven,
+        "417263",
+        "41-72-63",
+        "41 72 63",
+        "Planted",
+        "Petrovna",
+        "Тайнова",
+        "Секлетея",
+        POLICY,
+        &POLICY[..8],
     ];
     for place in &places {
         let bytes = fs::read(place).unwrap();

@@ -47,9 +47,18 @@ impl Raw {
         .into_bytes()
     }
 
+    /// The INVITE of a citizen who dials 122 and listens at port 4000.
+    pub fn invite(&self, from: &str) -> Vec<u8> {
+        let ip = self.socket.local_addr().unwrap().ip();
+        let sdp = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n");
+        let plain = String::from_utf8(self.request("INVITE", "122", from, "Content-Type: application/sdp\r\n")).unwrap();
+        plain.replace("Length: 0\r\n\r\n", &format!("Length: {}\r\n\r\n{sdp}", sdp.len())).into_bytes()
+    }
+
     /// An answer 200 to this request.
     pub async fn ok(&self, request: &str) {
-        let copied = |line: &&str| ["via:", "from:", "to:", "call-id:", "cseq:"].iter().any(|name| line.to_lowercase().starts_with(name));
+        let copied =
+            |line: &&str| ["via:", "from:", "to:", "call-id:", "cseq:"].iter().any(|name| line.to_lowercase().starts_with(name));
         let head: Vec<_> = request.lines().filter(copied).collect();
         self.send(format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", head.join("\r\n")).as_bytes()).await;
     }
@@ -57,5 +66,8 @@ impl Raw {
 
 /// The value of a header, by its long name.
 pub fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
-    message.lines().find_map(|line| line.split_once(':').filter(|(known, _)| known.eq_ignore_ascii_case(name))).map(|(_, value)| value.trim())
+    message
+        .lines()
+        .find_map(|line| line.split_once(':').filter(|(known, _)| known.eq_ignore_ascii_case(name)))
+        .map(|(_, value)| value.trim())
 }

@@ -2,7 +2,11 @@
 
 use crate::ear::{hears, read_wav, seconds_of_tone};
 use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, rings, they_talk};
+use dozvon::testphone::Voice;
+use serde_json::json;
 use std::path::{Path, PathBuf};
+
+const SECRET: f64 = 2250.0;
 
 fn plan() -> Plan {
     Plan { recording: true, ..Plan::default() }
@@ -24,11 +28,41 @@ async fn the_citizen_is_left_and_the_agent_right() {
             call["recordings"][0]["ended"].is_string().then_some(call)
         })
         .await;
-    let [left, right] = stereo(&only_wav(&line.folder().join("data/recordings")));
+    let path = only_wav(&line.folder().join("data/recordings"));
+    let [left, right] = stereo(&path);
     assert!(seconds_of_tone(&left, CITIZEN) >= 1.5 && seconds_of_tone(&left, AGENT) == 0.0);
     assert!(seconds_of_tone(&right, AGENT) >= 1.5 && seconds_of_tone(&right, CITIZEN) == 0.0);
     let told = call["recordings"][0]["ms"].as_u64().unwrap();
     assert!(told.abs_diff(left.len() as u64 / 8) <= 20, "{told} ms are told, {} are there", left.len() / 8);
+    let listened = line.get_bytes(&format!("/api/v1/recordings/{}", call["call"].as_str().unwrap())).await;
+    assert!(listened == std::fs::read(path).unwrap(), "the API gives another file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_while_the_agent_pauses_the_recording_is_on_no_tape() {
+    let line = Line::open(plan()).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&anna).await;
+    they_talk(&citizen, &talk).await;
+    line.post("/api/v1/agents/anna/recording", json!({ "paused": true })).await.unwrap();
+    // A policy number is told.
+    talk.say(Voice::Tone(SECRET));
+    hears(&citizen, "a second of the secret", |heard| seconds_of_tone(heard, SECRET) >= 1.0).await;
+    talk.say(Voice::Tone(AGENT));
+    citizen.hears_tone(AGENT).await.unwrap();
+    line.post("/api/v1/agents/anna/recording", json!({ "paused": false })).await.unwrap();
+    hears(&citizen, "a second of the agent", |heard| seconds_of_tone(heard, AGENT) >= 1.0).await;
+    line.signal("-TERM");
+    citizen.hang_up();
+    let mut line = line;
+    assert!(line.ended(crate::engine::SOON).await.success());
+    let [_, right] = stereo(&only_wav(&line.folder().join("data/recordings")));
+    assert_eq!(seconds_of_tone(&right, SECRET), 0.0);
+    assert!(seconds_of_tone(&right, AGENT) >= 0.5);
+    // Also the last recording before a stop is told to the tables.
+    line.restart().await;
+    assert!(line.calls().await[0]["recordings"][0]["ended"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,5 +112,8 @@ fn only_wav(folder: &Path) -> PathBuf {
 fn wavs(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { wavs(&path) } else { vec![path] }).filter(|path| path.extension().is_some_and(|end| end == "wav")).collect()
+    paths
+        .flat_map(|path| if path.is_dir() { wavs(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|end| end == "wav"))
+        .collect()
 }

@@ -1,9 +1,11 @@
 //! What is left of live calls after kill -9.
 
-use crate::engine::PASSWORD;
+use crate::engine::{PASSWORD, SOON};
 use crate::line::{ANSWERS, Line, Plan, registers, rings, stands, they_talk};
+use crate::raw::Raw;
 use serde_json::json;
 use std::collections::BTreeSet;
+use tokio::net::UdpSocket;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
@@ -48,6 +50,7 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
         phone.hang_up_all().await;
     }
     let citizen = line.call_queue("+73852000000").await;
+    line.board_shows("a talk", |board| board["calls"][0]["stage"] == "talking").await;
     let anybody = async {
         tokio::select! {
             talk = rings(&phones[0]) => talk,
@@ -86,4 +89,26 @@ async fn phones_registered_before_kill_9_ring_after_it_and_agents_are_where_they
     citizen.hang_up();
     line.ended_as(&[("served", 1)]).await;
     line.agent_is("boris", "offline", None).await;
+}
+
+/// Phones whose talk died go on sending for a while. Whoever calls after the restart must not be taken for one of them, not even
+/// somebody who listens and says nothing. (The new life begins at ports of its own; that they meet by chance is one in a thousand.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_citizen_is_not_mistaken_for_one_of_a_former_life() {
+    let mut line = Line::open(Plan::default()).await;
+    let mut former = Vec::new();
+    for number in 0..4 {
+        former.push(line.call_queue(&format!("+7385200000{number}")).await);
+    }
+    line.kill9();
+    line.restart().await;
+    let citizen = Raw::bind(&line, 11).await;
+    let ear = UdpSocket::bind((line.net.ip(11), 4000)).await.unwrap();
+    citizen.send(&citizen.invite("+73852000009")).await;
+    citizen.receive("SIP/2.0 200").await;
+    let mut packet = [0; 256];
+    // Half a second of the robot.
+    for _ in 0..25 {
+        tokio::time::timeout(SOON, ear.recv(&mut packet)).await.expect("the robot is heard").unwrap();
+    }
 }

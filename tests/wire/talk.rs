@@ -2,9 +2,9 @@
 
 use crate::ear::hears_music;
 use crate::engine::SOON;
-use crate::line::{ANSWERS, AGENT, CITIZEN, Line, Plan, rings, they_talk};
+use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, longest_wait_ms, rings, they_talk};
 use dozvon::testphone::{CallState, End};
-use serde_json::Value;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_hangs_up_and_the_citizen_was_served() {
@@ -20,7 +20,10 @@ async fn the_agent_hangs_up_and_the_citizen_was_served() {
     line.ended_as(&[("served", 1)]).await;
 
     let calls = line.calls().await;
-    assert_eq!((&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]), (&"booking".into(), &"booking".into(), &"anna".into()));
+    assert_eq!(
+        (&calls[0]["queue"], &calls[0]["theme"], &calls[0]["agent"]),
+        (&"booking".into(), &"booking".into(), &"anna".into())
+    );
     assert_eq!(talk.invite_header("X-Interaction-Id").as_deref(), calls[0]["call"].as_str());
     let held = line
         .wait_for("the booking core to hold the case", SOON, async || {
@@ -65,6 +68,26 @@ async fn who_is_held_hears_music_and_then_the_voice_again() {
 
     talk.hang_up();
     citizen.wait_ended().await.unwrap();
+    line.ended_as(&[("served", 1)]).await;
+}
+
+/// Each side may hold the other: whoever comes back alone hears music until the other comes back too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_hold_and_each_comes_back_in_turn() {
+    let line = Line::open(Plan::default()).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let citizen = line.call_queue("+73852000001").await;
+    let talk = rings(&anna).await;
+    they_talk(&citizen, &talk).await;
+    talk.hold().await.unwrap();
+    hears_music(&citizen, AGENT).await;
+    citizen.hold().await.unwrap();
+    citizen.heard_silence().await.unwrap();
+    citizen.resume().await.unwrap();
+    hears_music(&citizen, AGENT).await;
+    talk.resume().await.unwrap();
+    they_talk(&citizen, &talk).await;
+    citizen.hang_up();
     line.ended_as(&[("served", 1)]).await;
 }
 
@@ -134,6 +157,43 @@ async fn who_left_the_queue_is_owed_one_callback_until_served() {
     assert_eq!((callbacks.len(), &callbacks[0]["how"]), (1, &"got_through".into()));
 }
 
-fn longest_wait_ms(board: &Value) -> u64 {
-    board["queues"].as_array().unwrap().iter().filter_map(|queue| queue["longest_wait_ms"].as_u64()).max().unwrap_or_default()
+/// The citizen goes in the very moment in which the agent answers: both are free again, whoever was first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hang_up_that_races_the_agents_answer_frees_both() {
+    let line = Line::open(Plan::default()).await;
+    let anna = line.phone(20);
+    for number in 0..12 {
+        let citizen = line.call_queue(&format!("+7385200{number:04}")).await;
+        let ring = rings(&anna).await;
+        if number % 2 == 0 {
+            ring.answer();
+            citizen.hang_up();
+        } else {
+            citizen.hang_up();
+            ring.answer();
+        }
+        ring.wait_ended().await.unwrap();
+        line.agent_is("anna", "ready", None).await;
+    }
+    line.board_shows("no live call", |board| board["live_calls"] == 0).await;
+    let ledger = line.ledger().await;
+    assert!(ledger.holds() && ledger.entered == 12, "{ledger:?}");
+    assert_eq!(ledger.outcomes["served"] + ledger.outcomes["abandoned_in_queue"], 12, "{ledger:?}");
+}
+
+/// Whoever takes the task is told the number, and the person is owed nothing once it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missed_citizen_is_called_back() {
+    let line = Line::open(Plan { agents: Vec::new(), ..Plan::default() }).await;
+    let citizen = line.call_queue("83852000001").await;
+    line.board_shows("a wait longer than queue_after_s", |board| longest_wait_ms(board) > 1100).await;
+    citizen.hang_up();
+    line.ended_as(&[("abandoned_in_queue", 1)]).await;
+    let task = line.callbacks().await[0].clone();
+    assert!(!task.to_string().contains("3852000001"), "the list shows no number: {task}");
+    let path = |what: &str| format!("/api/v1/callbacks/{}/{what}", task["task"].as_str().unwrap());
+    let told = line.post_for(&path("take"), json!({ "agent": "anna" })).await.unwrap();
+    assert!(told.to_string().contains("+73852000001"), "{told}");
+    line.post(&path("close"), json!({ "how": "reached" })).await.unwrap();
+    assert_eq!(line.ledger().await.open_callbacks, 0);
 }

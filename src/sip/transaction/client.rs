@@ -6,7 +6,7 @@ use crate::ids::{LegId, TrunkId};
 use crate::sip::Transmit;
 use crate::sip::message::{Method, Writer};
 use crate::sip::via::MAGIC_COOKIE;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl RequestHead {
 }
 
 /// What a response is matched by (RFC 3261 §17.1.3): a CANCEL has the branch of its INVITE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientKey {
     branch: u64,
     cancel: bool,
@@ -100,7 +100,7 @@ pub enum Heard {
 pub struct ClientTransactions {
     next: u64,
     live: BTreeMap<ClientId, Client>,
-    by_branch: HashMap<ClientKey, ClientId>,
+    by_branch: BTreeMap<ClientKey, ClientId>,
     by_hop: BTreeSet<(Hop, ClientId)>,
     due: BTreeSet<(Moment, ClientId)>,
 }

@@ -6,8 +6,8 @@ use crate::clock::Moment;
 use crate::sip::Transmit;
 use crate::sip::message::{Method, Request};
 use crate::sip::vet::Vetted;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 pub struct ServerId(u64);
 
 /// What makes two datagrams one request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(String);
 
 impl Key {
@@ -44,7 +44,7 @@ impl Key {
 }
 
 /// RFC 3261 §8.2.2.2: one request that came on two ways: the same but for its branch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MergeKey(String);
 
 impl MergeKey {
@@ -66,12 +66,12 @@ pub enum Known {
 pub struct ServerTransactions {
     next: u64,
     live: BTreeMap<ServerId, Server>,
-    by_key: HashMap<Key, ServerId>,
-    by_merge_key: HashMap<MergeKey, ServerId>,
+    by_key: BTreeMap<Key, ServerId>,
+    by_merge_key: BTreeMap<MergeKey, ServerId>,
     due: BTreeSet<(Moment, ServerId)>,
     /// INVITEs that wait for our answer or for the ACK of a refusal.
     open: usize,
-    by_source: HashMap<IpAddr, usize>,
+    by_source: BTreeMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
