@@ -112,3 +112,24 @@ async fn a_silent_citizen_is_not_mistaken_for_one_of_a_former_life() {
         tokio::time::timeout(SOON, ear.recv(&mut packet)).await.expect("the robot is heard").unwrap();
     }
 }
+
+/// The people stream holds numbers bare: what the tables have is deleted there, at the start and then every hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_leave_the_people_stream_once_the_tables_have_them() {
+    let mut line = Line::open(Plan::default()).await;
+    let people = line.folder().join("data/people");
+    let holds_the_number = || {
+        let files = std::fs::read_dir(&people).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.into_iter().any(|bytes| bytes.windows(10).any(|part| part == b"3852417263"))
+    };
+    let citizen = line.call("+73852417263");
+    citizen.wait_answered().await.unwrap();
+    citizen.hang_up();
+    line.ended_as(&[("abandoned_in_menu", 1)]).await;
+    assert_eq!(line.calls().await.len(), 1);
+    assert!(holds_the_number());
+
+    line.kill9();
+    line.restart().await;
+    line.wait_for("the number to be gone", SOON, async || (!holds_the_number()).then_some(())).await;
+}
