@@ -105,20 +105,22 @@ impl Conductor {
         }
     }
 
-    /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them.
+    /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them. Dialogs go
+    /// when no call can last so long.
     fn release_journals(&mut self, people: u64) {
         const EVERY: Duration = Duration::from_secs(3600);
-        // With the hour between two looks, legs are kept for a day.
-        const LEGS_KEPT: Duration = Duration::from_secs(23 * 3600);
+        const LONGEST_CALL: Duration = Duration::from_secs(24 * 3600);
         if self.now < self.release_at {
             return;
         }
         self.release_at = self.now + EVERY;
-        let before = |kept: Duration| Moment(self.now.since(Moment::ZERO + kept).as_micros() as u64);
+        let kept = self.house.config.limits.journal.as_micros();
+        let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
+        let a_call_ago = Moment(self.now.0.saturating_sub(LONGEST_CALL.as_micros() as u64));
         let released = [
             self.people.release(people, Moment(u64::MAX)),
-            self.leg_states.release(self.leg_states.position(), before(LEGS_KEPT)),
-            self.journal.release(self.store_at, before(self.house.config.limits.journal)),
+            self.leg_states.release(self.leg_states.position(), a_call_ago),
+            self.journal.release(self.store_at, older_than),
         ];
         for error in released.into_iter().filter_map(Result::err) {
             tracing::warn!(error = &error as &dyn std::error::Error, "old segments of a journal stay");
@@ -319,7 +321,7 @@ impl Conductor {
         match open.ok_or_else(|| Refusal::NotFound(format!("open task {}", task.0)))?.taken_by {
             Some(taken_by) if taken_by == agent => Ok(()),
             Some(other) => Err(Refusal::Invalid(format!("agent {other} has taken it"))),
-            None => Err(Refusal::Invalid(format!("nobody can take task {} now", task.0))),
+            None => Err(Refusal::Invalid(format!("agent {agent} cannot take it"))),
         }
     }
 

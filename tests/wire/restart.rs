@@ -39,6 +39,11 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
     let people: BTreeSet<_> = callbacks.iter().map(|task| task["person"].as_str().unwrap()).collect();
     assert_eq!((callbacks.len(), people.len()), (10, 10), "{callbacks:#?}");
 
+    // Every call was answered, so each is one case in the booking core, also those that never came out of the menu.
+    for call in line.calls().await {
+        assert_eq!(call["handoffs"].as_array().unwrap().len(), 1, "{call:#}");
+    }
+
     // A second life that nothing happens in changes nothing.
     line.kill9();
     line.restart().await;
