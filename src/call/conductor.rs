@@ -165,7 +165,7 @@ impl Conductor {
         };
         tokio::select! {
             biased;
-            event = self.media_events.recv() => event.map_or(Intake::Time, Intake::Media),
+            Some(event) = self.media_events.recv() => Intake::Media(event),
             _ = self.sockets.readable() => Intake::Datagrams,
             Some(request) = self.requests.recv() => Intake::Request(request),
             () = tokio::time::sleep(idle) => Intake::Time,

@@ -21,3 +21,4 @@ mod rush;
 mod sipp;
 mod talk;
 mod tools;
+mod turn;

@@ -41,6 +41,11 @@ async fn kill_9_ends_every_call_once_and_owes_everybody_one_callback() {
     let people: BTreeSet<_> = callbacks.iter().map(|task| task["person"].as_str().unwrap()).collect();
     assert_eq!((callbacks.len(), people.len()), (10, 10), "{callbacks:#?}");
 
+    // Every call was answered, so each is one case in the booking core, also those that never came out of the menu.
+    for call in line.calls().await {
+        assert_eq!(call["handoffs"].as_array().unwrap().len(), 1, "{call:#}");
+    }
+
     // A second life that nothing happens in changes nothing.
     line.kill9();
     line.restart().await;
@@ -140,4 +145,25 @@ async fn books_are_made_again_of_the_journal_and_a_torn_end_is_cut() {
     assert_eq!((ledger.entered, ledger.open_callbacks), (2, 1));
     let calls = line.calls().await;
     assert!(calls.iter().any(|call| call["agent"] == "anna" && call["theme"] == "booking"), "{calls:#?}");
+}
+
+/// The people stream holds numbers bare: what the tables have is deleted there, at the start and then every hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_leave_the_people_stream_once_the_tables_have_them() {
+    let mut line = Line::open(Plan::default()).await;
+    let people = line.folder().join("data/people");
+    let holds_the_number = || {
+        let files = std::fs::read_dir(&people).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.into_iter().any(|bytes| bytes.windows(10).any(|part| part == b"3852417263"))
+    };
+    let citizen = line.call("+73852417263");
+    citizen.wait_answered().await.unwrap();
+    citizen.hang_up();
+    line.ended_as(&[("abandoned_in_menu", 1)]).await;
+    assert_eq!(line.calls().await.len(), 1);
+    assert!(holds_the_number());
+
+    line.kill9();
+    line.restart().await;
+    line.wait_for("the number to be gone", SOON, async || (!holds_the_number()).then_some(())).await;
 }
