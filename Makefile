@@ -1,6 +1,6 @@
 # Two commands: `make run` and `make test`. Each says what it does and sets up what it needs.
 
-.PHONY: build run test bench bench-rig lint check fuzz prompts help
+.PHONY: build run test bench lint check help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
