@@ -1,5 +1,4 @@
 //! Hand-offs and events arrive once and in order, whatever the other side does.
-#![cfg(feature = "live")]
 
 use axum::http::{HeaderMap, StatusCode};
 use dozvon::booking::deliver::Deliverer;

@@ -1,5 +1,4 @@
 //! `dozvon check` on every configuration of this repository, as README prints it.
-#![cfg(feature = "live")]
 
 use std::process::Command;
 

@@ -1,5 +1,4 @@
 //! What a configuration may say, and in which words it is refused.
-#![cfg(feature = "live")]
 
 use dozvon::config::{AgentPhone, Config};
 use dozvon::ids::{QueueId, RegionId};

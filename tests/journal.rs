@@ -1,5 +1,4 @@
 //! What the journal promises: nothing committed is lost, nothing half-written is read, the line goes on when the disk does not.
-#![cfg(feature = "live")]
 
 use dozvon::clock::Moment;
 use dozvon::facts::Fact;

@@ -1,5 +1,4 @@
 //! What every store promises, whatever database is behind it: each test is a function over `&dyn Store`, run on each back end.
-#![cfg(feature = "live")]
 
 use dozvon::clock::Moment;
 use dozvon::facts::*;

@@ -1,5 +1,4 @@
 //! The tables follow the journal, whatever happens to them; and the order of the two streams is kept.
-#![cfg(feature = "live")]
 
 use dozvon::clock::Moment;
 use dozvon::facts::*;

@@ -1,5 +1,4 @@
 //! The API over real HTTP, with a stand-in for the conductor and real tables.
-#![cfg(feature = "live")]
 
 mod fake;
 
