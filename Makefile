@@ -1,5 +1,8 @@
 # Two commands: `make run` and `make test`. Each says what it does and sets up what it needs.
 
+# Where rustup puts cargo, should scripts/setup have to install it.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
 .PHONY: build run test bench lint check help
 
 help: ## this list

@@ -127,6 +127,9 @@ pub fn habits(seed: u64, agent: usize) -> impl Iterator<Item = Habit> {
     })
 }
 
+/// How long a phone waits for the line's word when it signs off.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Runs until `stop`, then ends every call with BYE and takes the registrations back.
 pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> std::io::Result<Arc<Tally>> {
     let tally = Arc::new(Tally::default());
@@ -149,7 +152,8 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> std::io::Result<
         .into_iter()
         .map(|agent| async move {
             agent.hang_up_all().await;
-            let _ = agent.unregister().await; // a line that is gone already needs no word
+            // A line that is gone already needs no word.
+            let _ = tokio::time::timeout(GOODBYE, agent.unregister()).await;
         })
         .collect();
     while leaving.join_next().await.is_some() {}
