@@ -11,8 +11,10 @@ use axum::extract::State;
 use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -23,12 +25,21 @@ const BEHIND: HeaderName = HeaderName::from_static("dozvon-behind-bytes");
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LedgerQuery {
-    /// Number of the region; left out: all.
+    /// Number of the region; left out or empty: all.
+    #[serde(default, deserialize_with = "given")]
     region: Option<u16>,
-    /// RFC 3339, or a date in the region's zone (its beginning). Left out: today.
+    /// RFC 3339, or a date in the region's zone (its beginning). Left out or empty: today.
+    #[serde(default, deserialize_with = "given")]
     from: Option<String>,
-    /// RFC 3339 (not included), or a date (included). Left out: today.
+    /// RFC 3339 (not included), or a date (included). Left out or empty: today.
+    #[serde(default, deserialize_with = "given")]
     to: Option<String>,
+}
+
+/// A key with nothing behind it (`region=&from=`) says nothing.
+fn given<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(source: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<String>::deserialize(source)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 /// `entered = live + sum(outcomes)`.

@@ -62,6 +62,8 @@ async fn a_ledger_of_another_day_or_region_does_not_hold_todays_calls() {
     assert_eq!(house.get("/api/v1/ledger?from=2020-01-01&to=2020-01-31").await.json()["entered"], 0);
     assert_eq!(house.get("/api/v1/ledger?from=2020-01-01T00:00:00%2B07:00").await.json()["entered"], 2);
     assert_eq!(house.get("/api/v1/ledger?region=76").await.json()["entered"], 0);
+    let today = house.get("/api/v1/ledger").await.json();
+    assert_eq!(house.get("/api/v1/ledger?region=&from=&to=").await.json(), today);
     let unknown = house.get("/api/v1/ledger?region=99").await;
     assert_eq!((unknown.status, &unknown.json()["remedy"]), (404, &json!("regions are: 22, 76")));
 }
