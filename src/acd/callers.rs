@@ -89,7 +89,8 @@ impl Acd {
         // Who hears "you are third" while a phone rings for them would be told a lie in a second.
         if caller.offer.is_none() {
             let position = queue.position(&caller.rank);
-            self.command(Command::Announce { call, position, wait: None });
+            let wait = queue.pace.wait(position);
+            self.command(Command::Announce { call, position, wait });
         }
     }
 

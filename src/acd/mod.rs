@@ -11,6 +11,7 @@ mod invariants;
 mod life;
 mod matching;
 mod offers;
+mod pace;
 mod queue;
 mod reload;
 mod snapshot;

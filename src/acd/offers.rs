@@ -49,6 +49,9 @@ impl Acd {
         let Some(offer) = self.end_offer(id, OfferEnd::Answered) else { return };
         let State::Offered { then, .. } = &self.agents[offer.agent].state else { return };
         let then = then.clone();
+        if let Some(caller) = self.callers.get(&offer.call) {
+            self.queues[offer.queue].pace.answered(now, caller.joined);
+        }
         self.forget_caller(offer.call);
         let agent = &mut self.agents[offer.agent];
         agent.answered();

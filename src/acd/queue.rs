@@ -3,6 +3,7 @@
 use super::QueueRules;
 use super::agent::AgentNo;
 use super::matching::GroupNo;
+use super::pace::Pace;
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, QueueId};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ pub(super) struct Queue {
     pub offered: u32,
     /// The groups of agents with the skills for it.
     pub groups: Vec<GroupNo>,
+    pub pace: Pace,
 }
 
 /// A caller's order within one queue: urgent, then the caller's priority, then time of entry. The place orders callers of one
@@ -94,6 +96,7 @@ impl Queues {
                         waiting: BTreeSet::new(),
                         offered: 0,
                         groups: Vec::new(),
+                        pace: Pace::default(),
                     });
                 }
             }

@@ -20,7 +20,7 @@ struct Snapshot {
 }
 
 /// Counts changes of the snapshot's shape; one of another shape is not read.
-const SNAPSHOT_SHAPE: u8 = 1;
+const SNAPSHOT_SHAPE: u8 = 2;
 
 /// Where each agent's phones registered, in the registrar's own encoding.
 pub type Phones = BTreeMap<AgentId, Vec<u8>>;
