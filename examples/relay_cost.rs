@@ -40,7 +40,7 @@ fn main() -> std::io::Result<()> {
     let mut phones = Vec::new();
     let memory = resident_kb();
     for leg in 0..pairs * 2 {
-        media.send(MediaCommand::Open { leg: LegId(leg), network: "net".into(), near: None });
+        media.send(MediaCommand::Open { leg: LegId(leg), network: "net".into(), near: None, at: None });
         let Ok(MediaEvent::Opened { local, .. }) = events.recv() else { return Err(std::io::Error::other("leg did not open")) };
         let remote = if elsewhere {
             let (name, third) = if leg % 2 == 0 { ("cit", 1) } else { ("op", 2) };

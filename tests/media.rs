@@ -350,7 +350,7 @@ fn media_behind_a_socketpair_bridges_two_phones() {
     let mut send = |command: MediaCommand| write_command(&mut writer, &command).unwrap();
     let mut phones = [Phone::new(), Phone::new()];
     send(open(A));
-    send(MediaCommand::Open { leg: B, network: "net".into(), near: Some(A) });
+    send(MediaCommand::Open { leg: B, network: "net".into(), near: Some(A), at: None });
     for _ in 0..2 {
         let Some(MediaEvent::Opened { leg, local }) = read_frame(&mut reader).unwrap() else { panic!("not opened") };
         let phone = &mut phones[usize::from(leg == B)];
@@ -383,7 +383,7 @@ fn stream(codec: Codec) -> Stream {
 }
 
 fn open(leg: LegId) -> MediaCommand {
-    MediaCommand::Open { leg, network: "net".into(), near: None }
+    MediaCommand::Open { leg, network: "net".into(), near: None, at: None }
 }
 
 fn speech(samples: usize, seed: i32) -> Vec<i16> {
@@ -447,7 +447,7 @@ impl Room {
     fn obey(&self, command: MediaCommand) {
         let asked = LegId(u64::MAX);
         self.media.send(command);
-        self.media.send(MediaCommand::Open { leg: asked, network: "nowhere".into(), near: Some(A) });
+        self.media.send(MediaCommand::Open { leg: asked, network: "nowhere".into(), near: Some(A), at: None });
         self.wait_for(|event| matches!(event, MediaEvent::OpenFailed { leg, .. } if *leg == asked));
     }
 

@@ -101,7 +101,7 @@ impl Legs {
         wish: Option<Wish>,
         stream: Option<Stream>,
     ) {
-        acts.media.push(MediaCommand::Open { leg, network, near });
+        acts.media.push(MediaCommand::Open { leg, network, near, at: None });
         let new = Leg {
             call,
             wish,

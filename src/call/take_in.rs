@@ -51,6 +51,7 @@ impl Conductor {
 
     pub(super) fn media_says(&mut self, event: MediaEvent) {
         match event {
+            MediaEvent::Attached { .. } | MediaEvent::Detached => {}
             MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, self.house.shown(local)),
             MediaEvent::OpenFailed { leg, why } => {
                 tracing::error!(%leg, why, "no media for a leg");

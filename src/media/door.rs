@@ -10,11 +10,13 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MediaCommand {
     /// Bind a port pair of this network (by its name in the configuration). Answered by `Opened` or `OpenFailed`. `near` is the leg it
-    /// will be bridged with, if that is known: the two then share a thread.
+    /// will be bridged with, if that is known: the two then share a thread. `at` is where the leg stood before, when media itself
+    /// was started anew: that port is taken again if it can be had.
     Open {
         leg: LegId,
         network: String,
         near: Option<LegId>,
+        at: Option<SocketAddr>,
     },
     /// The far end is known (again): send there, take only from there. `learn` allows the source to differ (NAT) for the first few
     /// packets, then it is locked.
@@ -65,12 +67,68 @@ pub enum MediaCommand {
     Close {
         leg: LegId,
     },
+    /// Bring the file of a leg that is gone to a valid end (media died while it was written). Answered by `Recorded`, or
+    /// `RecordFailed` if there is no such file.
+    FinishRecord {
+        leg: LegId,
+        file: String,
+    },
     /// Read the prompt folders again; what plays goes on with what it began with.
     ReloadPrompts,
+    /// The engine has written down every event up to this number: they need not be told again.
+    Noted {
+        number: u64,
+    },
+    /// The engine is drained: the media process may end.
+    Stop,
+}
+
+/// An event and its place in the order in which one life of media told its events, from 1 on. An engine that attaches is told
+/// again whatever was not [`MediaCommand::Noted`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    pub number: u64,
+    pub event: MediaEvent,
+}
+
+/// One leg as media has it, told to an engine that attaches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegReport {
+    pub leg: LegId,
+    pub local: SocketAddr,
+    pub stream: Option<Stream>,
+    pub hears: Hears,
+    /// The file being recorded, and whether it is paused.
+    pub recording: Option<(String, bool)>,
+    /// How long nothing has come from the far end, in milliseconds.
+    pub silent_ms: u64,
+}
+
+/// What the far end of a leg is made to hear.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Hears {
+    #[default]
+    Nothing,
+    Plays {
+        play: PlayId,
+        prompts: Vec<PromptId>,
+        repeat: bool,
+    },
+    Bridged {
+        with: LegId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MediaEvent {
+    /// First word at every attach: which life of media this is (another number after each start), and the legs it has. Not counted:
+    /// its number is that of the last event told before.
+    Attached {
+        life: u64,
+        legs: Vec<LegReport>,
+    },
+    /// Media is gone; another life of it will say `Attached`. Said by the engine's end of the door, not counted either.
+    Detached,
     Opened {
         leg: LegId,
         local: SocketAddr,

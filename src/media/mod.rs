@@ -140,6 +140,8 @@ impl Media {
                 self.house.reload_prompts();
                 None
             }
+            // To come with the media process.
+            MediaCommand::Noted { .. } | MediaCommand::Stop => None,
             MediaCommand::Connect { leg, .. }
             | MediaCommand::Play { leg, .. }
             | MediaCommand::StopPlay { leg }
@@ -148,6 +150,7 @@ impl Media {
             | MediaCommand::PauseRecord { leg, .. }
             | MediaCommand::StopRecord { leg }
             | MediaCommand::SendDigit { leg, .. }
+            | MediaCommand::FinishRecord { leg, .. }
             | MediaCommand::Close { leg } => self.house.thread_of(*leg),
         };
         if let Some(mailbox) = thread.and_then(|thread| self.house.threads.get(thread)) {

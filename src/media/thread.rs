@@ -203,7 +203,7 @@ impl MediaThread {
 
     fn command(&mut self, now: Moment, command: MediaCommand) {
         match command {
-            MediaCommand::Open { leg, network, near: _ } => self.open(now, leg, &network),
+            MediaCommand::Open { leg, network, near: _, at: _ } => self.open(now, leg, &network),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
             MediaCommand::Connect { leg, stream, learn } => self.with_leg(now, leg, |leg, _| leg.connect(now, stream, learn)),
             MediaCommand::Play { leg, play, prompts, repeat } => self.play(now, leg, play, &prompts, repeat),
@@ -235,7 +235,8 @@ impl MediaThread {
                 }
             }
             // The post room reads the folders and sends the library.
-            MediaCommand::ReloadPrompts => {}
+            MediaCommand::ReloadPrompts | MediaCommand::FinishRecord { .. } | MediaCommand::Noted { .. } | MediaCommand::Stop => {
+            }
         }
     }
 
