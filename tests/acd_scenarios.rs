@@ -135,7 +135,7 @@ impl Scene {
 
     fn happens(&mut self, what: &str) -> Said<()> {
         if what == "the engine starts anew" {
-            return self.send(Event::EngineStarted { epoch: 2 });
+            return self.send(Event::EngineStarted { epoch: 2, kept: Default::default() });
         }
         let words: Vec<&str> = what.split_whitespace().collect();
         let agent = || AgentId::from(words[0]);

@@ -31,7 +31,7 @@ use matching::Groups;
 use offers::Offer;
 use queue::{Caller, Queues};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// The whole state of the floor. Every caller is in one place: in a queue's order or behind one live offer; every agent has at
@@ -102,7 +102,7 @@ impl Acd {
                 let fact = self.callbacks.task_closed(task, how);
                 self.record_if(fact);
             }
-            Event::EngineStarted { epoch } => self.life_begins(now, epoch),
+            Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
         }
     }
 
@@ -222,9 +222,10 @@ pub enum Event {
         task: TaskId,
         how: TaskEnd,
     },
-    /// The engine begins a new life: no call of the former one goes on.
+    /// The engine begins a new life: of the former one's calls these go on.
     EngineStarted {
         epoch: u32,
+        kept: BTreeSet<CallId>,
     },
 }
 

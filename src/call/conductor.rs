@@ -7,19 +7,21 @@
 use super::house::House;
 use super::legs::{Acts, Legs};
 use super::live_call::LiveCall;
+use super::recovery::Former;
 use super::request::Request;
 use crate::acd::{self, Acd};
 use crate::clock::{Clock, Moment};
 use crate::facts::{Fact, Stamped};
 use crate::ids::*;
 use crate::ivr;
-use crate::journal::{Body, Brain, Journal, LedgerFold, LegStates, LiveCalls, People, Record};
+use crate::journal::{Body, Brain, Heard, Journal, LedgerFold, LegStates, LegWord, LegWritten, LiveCalls, People, Record};
 use crate::media::Media;
-use crate::media::door::MediaEvent;
+use crate::media::door::{MediaCommand, Told};
 use crate::pii::PersonKey;
 use crate::sip::{Received, Sockets, UserAgent};
 use crate::talk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -30,7 +32,7 @@ pub struct Doors {
     pub agent: UserAgent,
     pub sockets: Sockets,
     pub media: Media,
-    pub media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    pub media_events: mpsc::UnboundedReceiver<Told>,
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
     pub people: People,
@@ -41,6 +43,8 @@ pub struct Doors {
     pub epoch: u32,
     pub live: LiveCalls,
     pub ledger: LedgerFold,
+    /// What the last life left of its calls.
+    pub former: Former,
     /// Seed for call ids; the dice of one life.
     pub seed: u64,
 }
@@ -52,7 +56,11 @@ pub struct Conductor {
     pub(super) agent: UserAgent,
     sockets: Sockets,
     media: Media,
-    media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    media_events: mpsc::UnboundedReceiver<Told>,
+    /// How far media's events are taken in.
+    pub(super) heard: Heard,
+    /// Of these, how far they are written down.
+    noted: Heard,
     requests: mpsc::Receiver<Request>,
     pub(super) journal: Journal,
     pub(super) people: People,
@@ -67,6 +75,9 @@ pub struct Conductor {
     timers: BTreeSet<(Moment, CallId)>,
     pub(super) ids: IdSource,
     epoch: u32,
+    /// Dialogs of the former life, and legs of which the file holds words that did not happen; until they are taken over.
+    pub(super) dialogs: Vec<(LegId, Vec<u8>)>,
+    pub(super) undone: BTreeSet<LegId>,
     pub(super) dice: u64,
     /// Folds in memory: what a snapshot and the board need without asking SQL.
     pub(super) live: LiveCalls,
@@ -80,6 +91,8 @@ pub struct Conductor {
     pub(super) journal_failing: bool,
     records_since_snapshot: u32,
     pub(super) pictures: u64,
+    /// Asked to end at once and leave every call to the next life.
+    pub(super) handing_over: bool,
     /// Drain limit, once asked to drain.
     pub(super) drain_until: Option<Moment>,
 }
@@ -106,19 +119,23 @@ impl Conductor {
             sockets: doors.sockets,
             media: doors.media,
             media_events: doors.media_events,
+            heard: doors.former.heard,
+            noted: doors.former.heard,
             requests: doors.requests,
             journal: doors.journal,
             people: doors.people,
             leg_states: doors.leg_states,
             key: doors.key,
             acd: doors.acd,
-            calls: BTreeMap::new(),
-            legs: Legs::default(),
+            calls: doors.former.calls,
+            legs: doors.former.legs,
             acts: Acts::default(),
             work: VecDeque::new(),
             timers: BTreeSet::new(),
             ids: doors.ids,
             epoch: doors.epoch,
+            dialogs: doors.former.dialogs,
+            undone: doors.former.undone,
             dice: doors.seed | 1,
             live: doors.live,
             ledger: doors.ledger,
@@ -130,14 +147,14 @@ impl Conductor {
             // The first turn writes one: the next start need not replay what this one did.
             records_since_snapshot: Self::RECORDS_PER_SNAPSHOT,
             pictures: 0,
+            handing_over: false,
             drain_until: None,
         }
     }
 
     /// Runs until drained.
     pub async fn run(mut self) {
-        self.close_what_a_former_life_left(self.epoch);
-        self.rules_hold();
+        self.take_over(self.epoch);
         loop {
             // 1. Let the brains think until none has anything more to say.
             self.think();
@@ -145,9 +162,12 @@ impl Conductor {
             self.write_down();
             // 3. Act.
             self.act();
-            if self.is_drained() {
+            if self.is_drained() || self.handing_over {
                 self.record(Fact::EngineStopped { epoch: self.epoch });
                 self.snapshot();
+                if !self.handing_over {
+                    self.media.send(MediaCommand::Stop);
+                }
                 return;
             }
             // 4. Wait for a datagram, a word from media, a request or the next deadline.
@@ -165,7 +185,7 @@ impl Conductor {
         };
         tokio::select! {
             biased;
-            Some(event) = self.media_events.recv() => Intake::Media(event),
+            Some(told) = self.media_events.recv() => Intake::Media(told),
             _ = self.sockets.readable() => Intake::Datagrams,
             Some(request) = self.requests.recv() => Intake::Request(request),
             () = tokio::time::sleep(idle) => Intake::Time,
@@ -179,7 +199,7 @@ impl Conductor {
 
     fn take_in(&mut self, first: Intake) {
         match first {
-            Intake::Media(event) => self.media_says(event),
+            Intake::Media(told) => self.media_told(told),
             Intake::Request(request) => self.people_ask(request),
             Intake::Datagrams | Intake::Time => {}
         }
@@ -192,8 +212,8 @@ impl Conductor {
         });
         self.think();
         for _ in 0..Self::MAX_INTAKE {
-            let Ok(event) = self.media_events.try_recv() else { break };
-            self.media_says(event);
+            let Ok(told) = self.media_events.try_recv() else { break };
+            self.media_told(told);
             self.think();
         }
         for _ in 0..Self::MAX_INTAKE {
@@ -239,14 +259,18 @@ impl Conductor {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.timer = None;
         if call.talk.poll_timeout().is_some_and(|at| at <= now) {
-            call.talk.handle_timeout(now);
+            if fell_over(|| call.talk.handle_timeout(now)) {
+                return self.call_failed(id);
+            }
             self.note_input(Brain::Talk, Some(id), &Option::<talk::Event>::None);
             self.obey_talk(id);
         }
         if let Some(robot) = self.calls.get_mut(&id).and_then(|call| call.robot.as_mut())
             && robot.poll_timeout().is_some_and(|at| at <= now)
         {
-            robot.handle_timeout(now);
+            if fell_over(|| robot.handle_timeout(now)) {
+                return self.call_failed(id);
+            }
             self.note_input(Brain::Ivr, Some(id), &Option::<ivr::Event>::None);
             self.obey_ivr(id);
         }
@@ -283,10 +307,12 @@ impl Conductor {
                 }
                 self.note_input(Brain::Talk, Some(id), &Some(&event));
                 if let Some(call) = self.calls.get_mut(&id) {
-                    let before = call.talk.stage_word();
-                    call.talk.handle(self.now, event);
+                    let (now, before) = (self.now, call.talk.stage_word());
+                    if fell_over(|| call.talk.handle(now, event)) {
+                        return self.call_failed(id);
+                    }
                     if call.talk.stage_word() != before {
-                        call.stage_since = self.now;
+                        call.stage_since = now;
                     }
                 }
                 self.obey_talk(id);
@@ -297,8 +323,11 @@ impl Conductor {
                     return;
                 }
                 self.note_input(Brain::Ivr, Some(id), &Some(&event));
-                if let Some(robot) = self.calls.get_mut(&id).and_then(|call| call.robot.as_mut()) {
-                    robot.handle(self.now, event);
+                let now = self.now;
+                if let Some(robot) = self.calls.get_mut(&id).and_then(|call| call.robot.as_mut())
+                    && fell_over(|| robot.handle(now, event))
+                {
+                    return self.call_failed(id);
                 }
                 self.obey_ivr(id);
                 self.set_timer(id);
@@ -337,24 +366,30 @@ impl Conductor {
         self.live.apply(&stamped);
         let Self { ledger, house, .. } = self;
         ledger.apply(&stamped, |region, at| house.midnight(region, at));
-        self.journal.append(&Record { at: self.now, body: Body::Fact(stamped.fact) });
+        self.append(Body::Fact(stamped.fact));
+    }
+
+    pub(super) fn append(&mut self, body: Body) {
+        self.journal.append(&Record { at: self.now, body });
         self.records_since_snapshot += 1;
     }
 
     /// What a brain is told is kept too, so that a successor can be told the same. `None` is the passing of time.
     fn note_input<E: serde::Serialize>(&mut self, brain: Brain, call: Option<CallId>, event: &Option<E>) {
         match postcard::to_stdvec(event) {
-            Ok(event) => {
-                self.journal.append(&Record { at: self.now, body: Body::Input { brain, call, event } });
-                self.records_since_snapshot += 1;
-            }
+            Ok(event) => self.append(Body::Input { brain, call, event }),
             Err(error) => tracing::error!(%error, ?brain, "an input could not be encoded"),
         }
     }
 
     fn write_down(&mut self) {
+        self.write_legs();
         let people = self.people.commit().and(self.leg_states.commit());
         let facts = self.journal.commit();
+        if facts.is_ok() && self.noted != self.heard {
+            self.noted = self.heard;
+            self.acts.media.push(MediaCommand::Noted { number: self.heard.number });
+        }
         if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {
             self.records_since_snapshot = 0;
             self.snapshot();
@@ -369,6 +404,25 @@ impl Conductor {
         }
         self.journal_failing = failing.is_some();
         self.note_what_tables_owe();
+    }
+
+    /// Legs that changed, as they stand at the end of this turn; before the facts, which make the turn one that happened.
+    fn write_legs(&mut self) {
+        let (at, turn) = (self.now, self.journal.position());
+        let mut changed = self.noted != self.heard;
+        let mut write = |leg, word| {
+            changed = true;
+            self.leg_states.append(&LegWritten { at, turn, leg, word });
+        };
+        while let Some((leg, state)) = self.agent.poll_written() {
+            write(leg, LegWord::Signalling(state));
+        }
+        while let Some((leg, state)) = self.legs.poll_written() {
+            write(leg, LegWord::Audio(state));
+        }
+        if changed {
+            self.append(Body::Turn { heard: self.heard });
+        }
     }
 
     /// One position at a time is waited for, so that tables which keep up are never called behind, however much is written.
@@ -406,8 +460,13 @@ impl Conductor {
     }
 }
 
+/// A fault of ours in a brain of one call ends that call, not the line.
+fn fell_over(does: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(does)).is_err()
+}
+
 enum Intake {
-    Media(MediaEvent),
+    Media(Told),
     Datagrams,
     Request(Request),
     Time,

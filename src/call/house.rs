@@ -17,8 +17,15 @@ pub struct House {
     path: PathBuf,
     pub config: Config,
     numbers: BTreeMap<String, Number>,
+    /// What each script says, as its author wrote it.
+    scripts: Vec<Written>,
     /// Where each agent stands in the configuration's list.
     agents: BTreeMap<AgentId, usize>,
+}
+
+struct Written {
+    script: Arc<Script>,
+    text: String,
 }
 
 /// What a dialled number leads to.
@@ -33,16 +40,18 @@ impl House {
     pub fn read(path: &Path) -> Result<House, String> {
         let config = Config::load(path).map_err(|errors| errors.to_string())?;
         let scripts = read_scripts(&config)?;
+        let by_id: BTreeMap<&ScriptId, &Arc<Script>> =
+            scripts.iter().map(|written| (&written.script.id, &written.script)).collect();
         let mut numbers = BTreeMap::new();
         for form in config.dialled_forms() {
             if let Some(number) = config.number(&form)
-                && let Some(script) = scripts.get(&number.script)
+                && let Some(script) = by_id.get(&number.script)
             {
-                numbers.insert(form, Number { region: number.region, script: script.clone() });
+                numbers.insert(form, Number { region: number.region, script: Arc::clone(script) });
             }
         }
         let agents = config.agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
-        Ok(House { path: path.to_owned(), config, numbers, agents })
+        Ok(House { path: path.to_owned(), config, numbers, scripts, agents })
     }
 
     pub fn read_again(&self) -> Result<House, String> {
@@ -51,6 +60,42 @@ impl House {
 
     pub fn number(&self, dialled: &str) -> Option<&Number> {
         self.numbers.get(dialled)
+    }
+
+    /// Keeps each version of a script that calls may begin with, so that they finish on it also in the engine's next life.
+    pub fn keep_scripts(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(self.kept_scripts())?;
+        for Written { script, text } in &self.scripts {
+            let path = self.kept_script(&script.id, script.version);
+            if !path.exists() {
+                let fresh = path.with_extension("new");
+                std::fs::write(&fresh, text)?;
+                std::fs::rename(fresh, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The script in the version with which a call began: today's, or one that was kept.
+    pub fn script(&self, id: &ScriptId, version: u32) -> Option<Arc<Script>> {
+        let today = self.scripts.iter().map(|written| &written.script).find(|script| script.id == *id);
+        if let Some(script) = today.filter(|script| script.version == version) {
+            return Some(script.clone());
+        }
+        let text = std::fs::read_to_string(self.kept_script(id, version)).ok()?;
+        let read = ivr::check_scripts([(id.as_str(), text.as_str())], &known(&self.config));
+        let scripts = read.inspect_err(
+            |errors| tracing::warn!(script = %id, version, ?errors, "a script kept for its calls does not fit any more"),
+        );
+        scripts.ok()?.into_iter().next()
+    }
+
+    fn kept_scripts(&self) -> PathBuf {
+        self.config.data.join("scripts")
+    }
+
+    fn kept_script(&self, id: &ScriptId, version: u32) -> PathBuf {
+        self.kept_scripts().join(format!("{id}-{version:08x}.yaml"))
     }
 
     pub fn route(&self, route: &RouteId) -> Vec<Step> {
@@ -228,13 +273,7 @@ fn some(duration: Duration) -> Option<Duration> {
 }
 
 /// Every script that a number leads to, checked against what the configuration knows.
-fn read_scripts(config: &Config) -> Result<BTreeMap<ScriptId, Arc<Script>>, String> {
-    let known = ivr::Known {
-        queues: config.queues.iter().map(|queue| queue.name.clone()).collect(),
-        routes: config.routes.iter().map(|route| route.name.clone()).collect(),
-        calendars: config.calendars.iter().map(|calendar| calendar.name.clone()).collect(),
-        prompts: prompts_in(&config.scripts.join("prompts")),
-    };
+fn read_scripts(config: &Config) -> Result<Vec<Written>, String> {
     let named: BTreeSet<&ScriptId> = config.numbers.iter().map(|number| &number.script).collect();
     let mut texts = Vec::new();
     for script in named {
@@ -243,9 +282,20 @@ fn read_scripts(config: &Config) -> Result<BTreeMap<ScriptId, Arc<Script>>, Stri
             std::fs::read_to_string(&path).map_err(|cause| format!("{}: the script cannot be read: {cause}", path.display()))?;
         texts.push((script.as_str(), text));
     }
-    let scripts = ivr::check_scripts(texts.iter().map(|(name, text)| (*name, text.as_str())), &known)
+    let scripts = ivr::check_scripts(texts.iter().map(|(name, text)| (*name, text.as_str())), &known(config))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    Ok(scripts.into_iter().map(|script| (script.id.clone(), script)).collect())
+    let text_of = |script: &Script| texts.iter().find(|(name, _)| *name == script.id.as_str()).map(|(_, text)| text.clone());
+    Ok(scripts.into_iter().filter_map(|script| Some(Written { text: text_of(&script)?, script })).collect())
+}
+
+/// What scripts may name.
+fn known(config: &Config) -> ivr::Known {
+    ivr::Known {
+        queues: config.queues.iter().map(|queue| queue.name.clone()).collect(),
+        routes: config.routes.iter().map(|route| route.name.clone()).collect(),
+        calendars: config.calendars.iter().map(|calendar| calendar.name.clone()).collect(),
+        prompts: prompts_in(&config.scripts.join("prompts")),
+    }
 }
 
 fn prompts_in(folder: &Path) -> BTreeSet<PromptId> {

@@ -4,6 +4,7 @@ use crate::clock::Moment;
 use crate::facts::Outcome;
 use crate::ids::*;
 use crate::ivr::Ivr;
+use crate::journal::live_calls;
 use crate::pii::Phone;
 use crate::talk::Talk;
 
@@ -34,6 +35,33 @@ pub struct LiveCall {
 }
 
 impl LiveCall {
+    /// The robot's plays count from here; ours come from the ids of the life, which are far above.
+    pub const FIRST_PLAY: PlayId = PlayId(1);
+
+    /// A call of a former life: what the facts know of it, and its brains.
+    pub fn revived(id: CallId, known: &live_calls::LiveCall, caller: Option<Phone>, talk: Talk, robot: Option<Ivr>) -> Self {
+        Self {
+            id,
+            region: known.region,
+            trunk: known.trunk.clone(),
+            dialled: known.dialled.clone(),
+            caller,
+            person: known.person,
+            citizen: talk.citizen(),
+            queue: talk.queue().cloned(),
+            theme: known.theme.clone(),
+            handed_off: known.handed_off,
+            parting: robot.as_ref().and_then(Ivr::parting),
+            answered: known.answered,
+            recording: known.recording.clone(),
+            since: known.entered,
+            stage_since: known.since,
+            timer: None,
+            talk,
+            robot,
+        }
+    }
+
     /// When one of its brains wants to be woken.
     pub fn poll_timeout(&self) -> Option<Moment> {
         let robot = self.robot.as_ref().and_then(Ivr::poll_timeout);

@@ -10,6 +10,7 @@ mod recovery;
 pub mod request;
 pub mod serve;
 mod take_in;
+mod take_over;
 pub mod view;
 
 pub use conductor::{Conductor, Doors};

@@ -5,7 +5,6 @@ use crate::acd;
 use crate::facts::{Fact, Outcome};
 use crate::ids::*;
 use crate::ivr;
-use crate::media::door::MediaCommand;
 use crate::sip;
 use crate::talk;
 use std::time::Duration;
@@ -46,16 +45,14 @@ impl Conductor {
                 ivr::Command::Answer => self.work.push_back(Work::Talk(id, talk::Event::AnswerWanted)),
                 ivr::Command::EarlyMedia => {
                     // An INVITE without an offer leaves nowhere to send early media to (RFC 3261 §13.2.1: its offer is our 200).
-                    let offered = self.legs.is_offered(citizen);
+                    let offered = self.legs.stream(citizen).is_some();
                     let wanted = if offered { talk::Event::EarlyMediaWanted } else { talk::Event::AnswerWanted };
                     self.work.push_back(Work::Talk(id, wanted));
                 }
                 ivr::Command::Record => self.work.push_back(Work::Talk(id, talk::Event::RecordingWanted)),
-                ivr::Command::Play { play, prompts } => {
-                    self.hear(citizen, MediaCommand::Play { leg: citizen, play, prompts, repeat: false });
-                }
+                ivr::Command::Play { play, prompts } => self.legs.play(&mut self.acts, citizen, play, prompts, false),
                 ivr::Command::Music(prompt) => self.loop_prompt(citizen, prompt),
-                ivr::Command::StopPlay => self.hear(citizen, MediaCommand::StopPlay { leg: citizen }),
+                ivr::Command::StopPlay => self.legs.stop_play(&mut self.acts, citizen),
                 ivr::Command::AskHours { calendar } => {
                     let open = self.house.is_open(&calendar, self.now, &self.clock);
                     self.work.push_back(Work::Ivr(id, ivr::Event::Hours { open }));
@@ -113,15 +110,15 @@ impl Conductor {
                     self.legs.close(&mut self.acts, leg);
                 }
                 talk::Command::Probe { leg } => self.acts.sip.push(sip::Command::Probe { leg }),
-                talk::Command::Bridge { a, b } => self.hear(a, MediaCommand::Bridge { a, b }),
+                talk::Command::Bridge { a, b } => self.legs.bridge(&mut self.acts, a, b),
                 talk::Command::Music { leg } => self.loop_prompt(leg, PromptId::from("music")),
                 talk::Command::Ringback { leg } => self.loop_prompt(leg, PromptId::from("ringback")),
                 talk::Command::Say { leg, prompt } => {
                     let play = self.ids.play();
-                    self.hear(leg, MediaCommand::Play { leg, play, prompts: vec![prompt], repeat: false });
+                    self.legs.play(&mut self.acts, leg, play, vec![prompt], false);
                 }
                 talk::Command::Record { leg } => self.start_recording(id, leg),
-                talk::Command::PauseRecord { leg, paused } => self.hear(leg, MediaCommand::PauseRecord { leg, paused }),
+                talk::Command::PauseRecord { leg, paused } => self.legs.pause_record(&mut self.acts, leg, paused),
                 talk::Command::OfferAnswered { offer } => self.work.push_back(Work::Acd(acd::Event::OfferAnswered { offer })),
                 talk::Command::OfferMissed { offer, reason } => {
                     self.work.push_back(Work::Acd(acd::Event::OfferMissed { offer, reason }));
@@ -142,13 +139,9 @@ impl Conductor {
         }
     }
 
-    fn hear(&mut self, leg: LegId, command: MediaCommand) {
-        self.legs.media(&mut self.acts, leg, command);
-    }
-
     fn loop_prompt(&mut self, leg: LegId, prompt: PromptId) {
         let play = self.ids.play();
-        self.hear(leg, MediaCommand::Play { leg, play, prompts: vec![prompt], repeat: true });
+        self.legs.play(&mut self.acts, leg, play, vec![prompt], true);
     }
 
     // ---- queue ----
@@ -159,7 +152,7 @@ impl Conductor {
         self.queue_caller(id, queue, priority, urgent);
     }
 
-    fn queue_caller(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {
+    pub(super) fn queue_caller(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.queue = Some(queue.clone());
         let person = call.person;
@@ -204,7 +197,7 @@ impl Conductor {
         if let Some(call) = self.calls.get_mut(&id) {
             call.recording = Some(file.clone());
         }
-        self.hear(leg, MediaCommand::Record { leg, file: file.clone() });
+        self.legs.record(&mut self.acts, leg, file.clone());
         self.record(Fact::RecordingStarted { call: id, file });
     }
 

@@ -1,14 +1,20 @@
-//! What a former life of the engine left: its state out of snapshot and journal, and an end for every call that was live in it.
+//! What a former life of the engine left: its state out of snapshot and journal, by telling the brains again what they were told.
 
-use super::conductor::{Conductor, Work};
+use super::conductor::Conductor;
+use super::legs::Legs;
+use super::live_call::LiveCall;
 use crate::acd::{self, Acd};
 use crate::clock::Moment;
-use crate::facts::{Fact, Outcome, RouteEnd, Stamped};
+use crate::facts::{Fact, Stamped};
 use crate::ids::*;
-use crate::journal::live_calls::Stage;
-use crate::journal::{Body, Brain, LedgerFold, LiveCalls, Record};
+use crate::ivr::{self, Ivr, Script};
+use crate::journal::{Body, Brain, Heard, KeptLegs, LedgerFold, LiveCalls, Record};
+use crate::talk::{self, Talk};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Everything the conductor keeps between two turns that the journal alone would take long to replay.
 #[derive(Serialize, Deserialize)]
@@ -17,10 +23,21 @@ struct Snapshot {
     live: LiveCalls,
     ledger: LedgerFold,
     phones: Phones,
+    calls: Vec<KeptCall>,
+    heard: Heard,
+}
+
+/// The brains of one call.
+#[derive(Serialize, Deserialize)]
+struct KeptCall {
+    call: CallId,
+    talk: Talk,
+    /// The script, its version, and the robot's own encoding of where it stands.
+    robot: Option<(ScriptId, u32, Vec<u8>)>,
 }
 
 /// Counts changes of the snapshot's shape; one of another shape is not read.
-const SNAPSHOT_SHAPE: u8 = 2;
+const SNAPSHOT_SHAPE: u8 = 3;
 
 /// Where each agent's phones registered, in the registrar's own encoding.
 pub type Phones = BTreeMap<AgentId, Vec<u8>>;
@@ -31,132 +48,200 @@ pub struct Restored {
     pub live: LiveCalls,
     pub ledger: LedgerFold,
     pub phones: Phones,
+    pub calls: BTreeMap<CallId, Brains>,
+    pub heard: Heard,
 }
 
-/// Snapshot first, then every record after it, told to the same brain that was told it before.
+/// The two brains of a call that is live.
+pub struct Brains {
+    talk: Talk,
+    robot: Option<Ivr>,
+}
+
+/// What the last life left of its calls, for the conductor to go on with.
+#[derive(Default)]
+pub struct Former {
+    pub calls: BTreeMap<CallId, LiveCall>,
+    pub legs: Legs,
+    /// Dialogs, in the user agent's own encoding.
+    pub dialogs: Vec<(LegId, Vec<u8>)>,
+    /// Legs of which the file holds words that did not happen.
+    pub undone: BTreeSet<LegId>,
+    pub heard: Heard,
+}
+
+/// Snapshot first, then every record after it, told to the same brains that were told it before. `script` gives the version with
+/// which a call began.
 pub fn restore(
     snapshot: Option<Vec<u8>>,
     tail: impl IntoIterator<Item = Record>,
+    script: impl Fn(&ScriptId, u32) -> Option<Arc<Script>>,
     midnight: impl Fn(RegionId, Moment) -> Moment,
 ) -> Restored {
-    let mut restored = snapshot.and_then(|bytes| from_snapshot(&bytes)).unwrap_or_else(|| Restored {
+    let mut restored = snapshot.and_then(|bytes| from_snapshot(&bytes, &script)).unwrap_or_else(|| Restored {
         // Every life begins with an event that says in which epoch the floor counts.
         acd: Acd::new(IdSource::new(0)),
         live: LiveCalls::default(),
         ledger: LedgerFold::default(),
         phones: Phones::default(),
+        calls: BTreeMap::new(),
+        heard: Heard::default(),
     });
-    for record in tail {
-        match record.body {
+    for Record { at, body } in tail {
+        match body {
             Body::Fact(fact) => {
-                let stamped = Stamped { at: record.at, fact };
+                let stamped = Stamped { at, fact };
                 restored.live.apply(&stamped);
                 restored.ledger.apply(&stamped, &midnight);
                 if let Fact::PhonesWritten { agent, state } = stamped.fact {
                     restored.phones.insert(agent, state);
                 }
             }
-            Body::Input { brain: Brain::Acd, event, .. } => replay(&mut restored.acd, record.at, &event),
-            // Robots and talks of calls that are closed below need no replay.
-            Body::Input { brain: Brain::Ivr | Brain::Talk, .. } => {}
+            Body::Input { brain: Brain::Acd, event, .. } => replay_acd(&mut restored.acd, at, &event),
+            Body::Input { brain, call: Some(call), event } => restored.replay(brain, call, at, &event),
+            Body::Input { call: None, .. } => {}
+            Body::Began { call, citizen, script: id, version } => {
+                let robot = script(&id, version).map(|script| Ivr::new(call, script, LiveCall::FIRST_PLAY));
+                restored.calls.insert(call, Brains { talk: Talk::new(call, citizen, at), robot });
+            }
+            Body::Turn { heard } => restored.heard = heard,
         }
     }
     restored
 }
 
-fn from_snapshot(bytes: &[u8]) -> Option<Restored> {
+fn from_snapshot(bytes: &[u8], script: impl Fn(&ScriptId, u32) -> Option<Arc<Script>>) -> Option<Restored> {
     let state = bytes.strip_prefix(&[SNAPSHOT_SHAPE]);
-    let Some(Snapshot { acd, live, ledger, phones }) = state.and_then(|state| postcard::from_bytes(state).ok()) else {
+    let Some(snapshot) = state.and_then(|state| postcard::from_bytes::<Snapshot>(state).ok()) else {
         tracing::error!(
             "the snapshot is of another form: calls that were live in it have no end, callbacks stand in the tables only"
         );
         return None;
     };
+    let Snapshot { acd, live, ledger, phones, calls, heard } = snapshot;
     // The calls and the ledger are taken up also if the floor cannot be.
     let acd = Acd::restore(&acd).unwrap_or_else(|error| {
         tracing::error!(%error, "the floor cannot be taken up; agents sign in anew, callbacks stand in the tables only");
         Acd::new(IdSource::new(0))
     });
-    Some(Restored { acd, live, ledger, phones })
+    let revived = calls.into_iter().map(|KeptCall { call, talk, robot }| {
+        let robot = robot.and_then(|(id, version, state)| Ivr::restore(script(&id, version)?, &state).ok());
+        (call, Brains { talk, robot })
+    });
+    Some(Restored { acd, live, ledger, phones, calls: revived.collect(), heard })
 }
 
-fn replay(acd: &mut Acd, at: Moment, event: &[u8]) {
-    match postcard::from_bytes::<Option<acd::Event>>(event) {
-        Ok(Some(event)) => acd.handle(at, event),
-        Ok(None) => acd.handle_timeout(at),
-        Err(error) => tracing::warn!(%error, "an input of the queue cannot be read and is passed over"),
+/// An input as it was written down: `None` is the passing of time.
+fn read<E: DeserializeOwned>(event: &[u8]) -> Option<Option<E>> {
+    postcard::from_bytes(event).inspect_err(|error| tracing::warn!(%error, "an input cannot be read and is passed over")).ok()
+}
+
+fn replay_acd(acd: &mut Acd, at: Moment, event: &[u8]) {
+    match read::<acd::Event>(event) {
+        Some(Some(event)) => acd.handle(at, event),
+        Some(None) => acd.handle_timeout(at),
+        None => {}
     }
     // What it commanded then was done then.
     while acd.poll_command().is_some() {}
 }
 
+impl Restored {
+    /// A call whose brain falls over is let go: it is closed with the others that cannot be kept.
+    fn replay(&mut self, brain: Brain, call: CallId, at: Moment, event: &[u8]) {
+        let Some(brains) = self.calls.get_mut(&call) else { return };
+        let over = catch_unwind(AssertUnwindSafe(|| match brain {
+            Brain::Talk => brains.replay_talk(at, event),
+            Brain::Ivr => brains.replay_ivr(at, event),
+            Brain::Acd => false,
+        }));
+        if over.unwrap_or(true) {
+            self.calls.remove(&call);
+        }
+    }
+
+    /// The calls and legs as the conductor holds them. `current` is the script of a number as it is now.
+    pub fn former(&mut self, kept: &KeptLegs, current: impl Fn(&str) -> Option<Arc<Script>>) -> Former {
+        let audio = kept.legs.iter().filter_map(|(leg, kept)| Some((*leg, kept.audio.as_deref()?)));
+        let legs = Legs::restore(audio);
+        let mut calls = BTreeMap::new();
+        for (id, mut brains) in std::mem::take(&mut self.calls) {
+            let Some(live) = self.live.get(id) else { continue };
+            if brains.robot.is_none() && brains.talk.is_with_robot() {
+                // Its version of the script is nowhere to be had: the citizen begins anew with today's.
+                brains.robot = current(&live.dialled).map(|script| Ivr::new(id, script, LiveCall::FIRST_PLAY));
+            }
+            let caller = legs.caller_of(brains.talk.citizen());
+            calls.insert(id, LiveCall::revived(id, live, caller, brains.talk, brains.robot));
+        }
+        let dialogs = kept.legs.iter().filter_map(|(leg, kept)| Some((*leg, kept.signalling.clone()?)));
+        Former { calls, legs, dialogs: dialogs.collect(), undone: kept.undone.clone(), heard: self.heard }
+    }
+}
+
+impl Brains {
+    /// Both say whether the call is over.
+    fn replay_talk(&mut self, at: Moment, event: &[u8]) -> bool {
+        match read::<talk::Event>(event) {
+            Some(Some(event)) => self.talk.handle(at, event),
+            Some(None) => self.talk.handle_timeout(at),
+            None => {}
+        }
+        while let Some(command) = self.talk.poll_command() {
+            if command == talk::Command::RobotDone {
+                self.robot = None;
+            }
+        }
+        self.talk.is_over()
+    }
+
+    fn replay_ivr(&mut self, at: Moment, event: &[u8]) -> bool {
+        let Some(robot) = &mut self.robot else { return false };
+        match read::<ivr::Event>(event) {
+            Some(Some(event)) => robot.handle(at, event),
+            Some(None) => robot.handle_timeout(at),
+            None => {}
+        }
+        while robot.poll_command().is_some() {}
+        false
+    }
+}
+
 impl Conductor {
     pub(super) fn snapshot(&mut self) {
-        let (live, ledger) = (self.live.clone(), self.ledger.clone());
-        let snapshot = Snapshot { acd: self.acd.snapshot(), live, ledger, phones: self.agent.all_phones_states() };
+        let calls = self.calls.values().map(|call| {
+            let robot = call.robot.as_ref().and_then(|robot| {
+                let script = robot.script();
+                Some((script.id.clone(), script.version, robot.snapshot().ok()?))
+            });
+            KeptCall { call: call.id, talk: call.talk.clone(), robot }
+        });
+        let snapshot = Snapshot {
+            acd: self.acd.snapshot(),
+            live: self.live.clone(),
+            ledger: self.ledger.clone(),
+            phones: self.agent.all_phones_states(),
+            calls: calls.collect(),
+            heard: self.heard,
+        };
         let written = postcard::to_extend(&snapshot, vec![SNAPSHOT_SHAPE]).map_err(|error| error.to_string());
         let written = written.and_then(|bytes| self.journal.snapshot(bytes).map_err(|error| error.to_string()));
-        if let Err(error) = written {
+        let legs = postcard::to_stdvec(&self.kept_legs()).map_err(|error| error.to_string());
+        let legs = legs.and_then(|bytes| self.leg_states.snapshot(bytes).map_err(|error| error.to_string()));
+        if let Err(error) = written.and(legs) {
             tracing::warn!(error, "no snapshot could be written; the next start replays more of the journal");
         }
     }
 
-    /// Every call that was live when the engine died ends here, with the outcome it had come to and the callback it is owed.
-    pub(super) fn close_what_a_former_life_left(&mut self, epoch: u32) {
-        self.record(Fact::EngineStarted { epoch, version: env!("CARGO_PKG_VERSION").to_owned() });
-        let left: Vec<_> = self.live.iter().map(|(id, call)| (id, call.clone())).collect();
-        if !left.is_empty() {
-            tracing::warn!(calls = left.len(), "the engine died with live calls; each is closed and owed what it is owed");
+    fn kept_legs(&self) -> KeptLegs {
+        let mut kept = KeptLegs::default();
+        for (leg, state) in self.agent.all_written() {
+            kept.legs.entry(leg).or_default().signalling = Some(state);
         }
-        self.think_about(Work::Acd(acd::Event::EngineStarted { epoch }));
-        for (id, call) in left {
-            let outcome = call.outcome_if_lost();
-            if let Stage::Dialling { leg, .. } = &call.stage {
-                self.record(Fact::RouteEnded { call: id, leg: *leg, end: RouteEnd::Failed });
-            }
-            if call.answered && !call.handed_off {
-                let handoff = self.ids.handoff();
-                self.record(Fact::HandoffRequested {
-                    handoff,
-                    call: id,
-                    region: call.region,
-                    person: call.person,
-                    theme: call.theme.clone(),
-                });
-            }
-            self.record(Fact::CallEnded { call: id, outcome });
-            let after = self.now.since(call.since);
-            self.owe_or_settle(id, call.region, call.person, outcome, after);
+        for leg in self.legs.ids() {
+            kept.legs.entry(leg).or_default().audio = self.legs.written(leg);
         }
-    }
-
-    /// Served people are owed nothing; for everybody else the acd decides by its table.
-    pub(super) fn owe_or_settle(
-        &mut self,
-        call: CallId,
-        region: RegionId,
-        person: Option<PersonId>,
-        outcome: Outcome,
-        after: std::time::Duration,
-    ) {
-        let told = match outcome {
-            Outcome::Served | Outcome::SelfServed | Outcome::TransferredOut => {
-                person.map(|person| acd::Event::PersonServed { person })
-            }
-            Outcome::Announced
-            | Outcome::CallbackBooked
-            | Outcome::Cancelled
-            | Outcome::AbandonedInMenu
-            | Outcome::AbandonedInQueue
-            | Outcome::Blocked
-            | Outcome::Closed
-            | Outcome::Failed
-            | Outcome::Cut => {
-                let task = self.ids.task();
-                Some(acd::Event::CallMissed { task, call, region, person, outcome, after })
-            }
-        };
-        self.work.extend(told.map(Work::Acd));
+        kept
     }
 }
 
@@ -184,7 +269,7 @@ mod tests {
             let left = floor.acd.state_hash();
             drop(floor);
             let (_journal, opened) = Journal::open(folder.path(), Limits::FACTS).unwrap();
-            let restored = restore(opened.snapshot, opened.tail, |_, at| at);
+            let restored = restore(opened.snapshot, opened.tail, |_, _| None, |_, at| at);
             assert_eq!(restored.acd.state_hash(), left);
         }
     }
@@ -211,7 +296,7 @@ mod tests {
             Fact::HandoffRequested { handoff: HandoffId(1), call: CITIZEN, region: RegionId(0), person: None, theme: None };
         let phones = |state: &[u8]| Fact::PhonesWritten { agent: agent(), state: state.to_vec() };
         let tail = [entered, phones(&[1]), handoff, phones(&[2])].map(fact);
-        let restored = restore(None, tail, |_, at| at);
+        let restored = restore(None, tail, |_, _| None, |_, at| at);
         assert_eq!(restored.phones, Phones::from([(agent(), vec![2])]));
         assert!(restored.live.get(CITIZEN).unwrap().handed_off);
     }
@@ -227,9 +312,9 @@ mod tests {
         fn open(folder: &std::path::Path, life: u64) -> Self {
             let (journal, opened) = Journal::open(folder, Limits::FACTS).unwrap();
             let epoch = opened.epoch;
-            let acd = restore(opened.snapshot, opened.tail, |_, at| at).acd;
+            let acd = restore(opened.snapshot, opened.tail, |_, _| None, |_, at| at).acd;
             let mut floor = Self { acd, journal, now: Moment::from_secs(1_000 * life) };
-            floor.tell(acd::Event::EngineStarted { epoch });
+            floor.tell(acd::Event::EngineStarted { epoch, kept: BTreeSet::new() });
             floor.tell(acd::Event::RulesChanged(Box::new(rules())));
             floor.tell(acd::Event::AgentReachable { agent: agent(), reachable: true });
             floor.tell(acd::Event::AgentReady { agent: agent() });

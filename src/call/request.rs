@@ -48,6 +48,8 @@ pub enum Request {
         people: u64,
     },
     Drain,
+    /// End at once: calls and media stay as they are, for the next life to take over.
+    HandOver,
 }
 
 pub type Reply = oneshot::Sender<Result<(), Refusal>>;

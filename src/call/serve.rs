@@ -5,8 +5,9 @@ use super::house::House;
 use super::recovery::restore;
 use super::request::{Engine, Request};
 use crate::clock::Clock;
-use crate::ids::IdSource;
-use crate::journal::{Journal, LegStates, Limits, People};
+use crate::ids::{IdSource, ScriptId};
+use crate::journal::{Journal, KeptLegs, LegStates, Limits, People};
+use crate::media::door::{MediaEvent, Told};
 use crate::media::{Media, MediaNetwork, MediaSettings};
 use crate::pii::PersonKey;
 use crate::sip::{Sockets, UserAgent};
@@ -28,22 +29,29 @@ pub struct Streams {
     pub people: People,
     leg_states: LegStates,
     opened: crate::journal::Opened,
+    legs: KeptLegs,
 }
 
 /// Opens the journal: what went before is read, nobody else can open it meanwhile.
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
     let (people, _) = People::open(data.join("people"), Limits::PEOPLE)?;
-    let (leg_states, _) = LegStates::open(data.join("legs"), Limits::LEGS)?;
-    Ok(Streams { journal, people, leg_states, opened })
+    let (leg_states, legs) = LegStates::open(data.join("legs"), Limits::LEGS)?;
+    let legs = KeptLegs::fold(legs.snapshot, legs.tail, journal.position());
+    Ok(Streams { journal, people, leg_states, opened, legs })
 }
 
 /// Starts media and the loop. The sockets are bound when this returns.
 pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
-    let Streams { journal, people, leg_states, opened } = streams;
+    let Streams { journal, people, leg_states, opened, legs } = streams;
     let clock = Clock::start(opened.last);
     let epoch = opened.epoch;
-    let restored = restore(opened.snapshot, opened.tail, |region, at| house.midnight(region, at));
+    if let Err(error) = house.keep_scripts() {
+        tracing::warn!(%error, "scripts cannot be kept: calls in the menu would begin anew after a restart with other scripts");
+    }
+    let script = |id: &ScriptId, version| house.script(id, version);
+    let mut restored = restore(opened.snapshot, opened.tail, script, |region, at| house.midnight(region, at));
+    let former = restored.former(&legs, |dialled| house.number(dialled).map(|number| number.script.clone()));
 
     let settings = house.sip_settings();
     let sockets = Sockets::bind(&settings).context("a SIP address cannot be bound")?;
@@ -55,8 +63,14 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
         }
     }
     let (media_said, media_events) = mpsc::unbounded_channel();
-    let media = Media::start(media_settings(&house), clock, move |event| drop(media_said.send(event)))
-        .context("media cannot be started")?;
+    let first = Told { number: 0, event: MediaEvent::Attached { life: u64::from(epoch), legs: Vec::new() } };
+    drop(media_said.send(first));
+    let number = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1));
+    let media = Media::start(media_settings(&house), clock, move |event| {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        drop(media_said.send(Told { number, event }));
+    })
+    .context("media cannot be started")?;
     let (requests, asked) = mpsc::channel(Engine::MAX_REQUESTS);
     let key = PersonKey::new(person_key(&house.config.data)?);
     let [seed, ..] = secret_words()?;
@@ -78,6 +92,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
         epoch,
         live: restored.live,
         ledger: restored.ledger,
+        former,
         seed,
     };
     let loop_thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {

@@ -8,8 +8,8 @@ use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, Outcome, TaskEnd};
 use crate::ids::*;
 use crate::ivr::{self, Ivr};
-use crate::journal::{LegWritten, PersonSeen};
-use crate::media::door::{MediaCommand, MediaEvent};
+use crate::journal::{Body, Heard, PersonSeen};
+use crate::media::door::{MediaCommand, MediaEvent, Told};
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
 use crate::talk::{self, Talk};
@@ -21,7 +21,7 @@ impl Conductor {
         match event {
             sip::Event::Invited(invited) => self.call_arrives(*invited),
             sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
-            sip::Event::Confirmed { leg } => self.leg_settled(leg),
+            sip::Event::Confirmed { leg } => tracing::debug!(%leg, "confirmed"),
             sip::Event::Cancelled { leg } => self.leg_over(leg, |_| talk::Event::Cancelled),
             sip::Event::Ringing { leg, early } => {
                 if let Some(stream) = early {
@@ -31,7 +31,6 @@ impl Conductor {
             }
             sip::Event::Answered { leg, stream } => {
                 self.legs.agreed_on(&mut self.acts, leg, stream);
-                self.leg_settled(leg);
                 self.tell_talk(leg, talk::Event::Answered { leg });
             }
             sip::Event::Refused { leg, status } => self.leg_over(leg, |leg| talk::Event::Refused { leg, status }),
@@ -49,10 +48,34 @@ impl Conductor {
         }
     }
 
-    pub(super) fn media_says(&mut self, event: MediaEvent) {
+    /// An event of media is taken in once, also if it is told again because we died over it.
+    pub(super) fn media_told(&mut self, told: Told) {
+        match told.event {
+            MediaEvent::Attached { life, legs } => {
+                tracing::info!(legs = legs.len(), "media attached");
+                if life != self.heard.life {
+                    self.heard = Heard { life, number: 0 };
+                }
+                let Self { legs: table, acts, house, .. } = self;
+                table.attached(acts, legs, |local| house.shown(local));
+            }
+            MediaEvent::Detached => {
+                tracing::error!("media is gone; it is started again");
+                self.legs.detached();
+            }
+            event if told.number > self.heard.number => {
+                self.heard.number = told.number;
+                self.media_says(event);
+            }
+            _ => {}
+        }
+    }
+
+    fn media_says(&mut self, event: MediaEvent) {
         match event {
+            // Not counted, so never here.
             MediaEvent::Attached { .. } | MediaEvent::Detached => {}
-            MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, self.house.shown(local)),
+            MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, local, self.house.shown(local)),
             MediaEvent::OpenFailed { leg, why } => {
                 tracing::error!(%leg, why, "no media for a leg");
                 self.acts.sip.push(sip::Command::HangUp { leg, reason: None });
@@ -60,6 +83,7 @@ impl Conductor {
                 self.legs.closed(leg);
             }
             MediaEvent::PlayEnded { leg, play } => {
+                self.legs.play_ended(leg, play);
                 self.tell_robot(leg, ivr::Event::PlayEnded(play));
                 self.tell_talk(leg, talk::Event::Said);
             }
@@ -68,13 +92,14 @@ impl Conductor {
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
             MediaEvent::RecordFailed { leg, file, why } => {
                 tracing::error!(%leg, file, why, "recording failed, the call goes on");
-                self.legs.recorded(leg);
+                self.legs.recorded(leg, &file);
             }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
-                if let Some(call) = self.legs.call_of(leg) {
+                let call = self.legs.call_of(leg);
+                self.legs.recorded(leg, &file);
+                if let Some(call) = call {
                     self.record(Fact::RecordingEnded { call, file, ms, gaps });
                 }
-                self.legs.recorded(leg);
             }
             MediaEvent::Closed { leg, summary } => {
                 tracing::debug!(%leg, ?summary, "leg closed");
@@ -98,6 +123,10 @@ impl Conductor {
                 self.note_what_tables_owe();
                 self.release_journals(people);
             }
+            Request::HandOver => {
+                tracing::info!(calls = self.calls.len(), "handing over: every call is left to the next life");
+                self.handing_over = true;
+            }
             Request::Drain => {
                 tracing::info!(calls = self.calls.len(), "draining: new calls are refused, talks may end");
                 self.acts.sip.push(sip::Command::Drain);
@@ -106,21 +135,20 @@ impl Conductor {
         }
     }
 
-    /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them. Dialogs go
-    /// when no call can last so long.
+    /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them. Of legs only
+    /// what two snapshots have behind them goes, so one is made now.
     fn release_journals(&mut self, people: u64) {
         const EVERY: Duration = Duration::from_secs(3600);
-        const LONGEST_CALL: Duration = Duration::from_secs(24 * 3600);
         if self.now < self.release_at {
             return;
         }
         self.release_at = self.now + EVERY;
+        self.snapshot();
         let kept = self.house.config.limits.journal.as_micros();
         let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
-        let a_call_ago = Moment(self.now.0.saturating_sub(LONGEST_CALL.as_micros() as u64));
         let released = [
             self.people.release(people, Moment(u64::MAX)),
-            self.leg_states.release(self.leg_states.position(), a_call_ago),
+            self.leg_states.release(self.leg_states.position(), Moment(u64::MAX)),
             self.journal.release(self.store_at, older_than),
         ];
         for error in released.into_iter().filter_map(Result::err) {
@@ -146,7 +174,13 @@ impl Conductor {
             person,
         });
         tracing::info!(call = %id, dialled = invited.dialled, caller = ?invited.caller, "call entered");
-        self.legs.invited(&mut self.acts, invited.leg, id, invited.network, invited.offer);
+        self.append(Body::Began {
+            call: id,
+            citizen: invited.leg,
+            script: number.script.id.clone(),
+            version: number.script.version,
+        });
+        self.legs.invited(&mut self.acts, invited.leg, id, invited.network, invited.caller.clone(), invited.offer);
         let call = LiveCall {
             id,
             region: number.region,
@@ -156,7 +190,7 @@ impl Conductor {
             person,
             citizen: invited.leg,
             talk: Talk::new(id, invited.leg, self.now),
-            robot: Some(Ivr::new(id, number.script, PlayId(1))),
+            robot: Some(Ivr::new(id, number.script, LiveCall::FIRST_PLAY)),
             queue: None,
             theme: None,
             handed_off: false,
@@ -217,18 +251,10 @@ impl Conductor {
         self.legs.close(&mut self.acts, leg);
     }
 
-    /// A dialog stands: what a successor of ours would need to go on with it is written down.
-    fn leg_settled(&mut self, leg: LegId) {
-        if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), self.agent.leg_state(leg)) {
-            self.leg_states.append(&LegWritten { at: self.now, call, leg, dialog, media: self.legs.agreed(leg) });
-        }
-    }
-
     fn stream_changed(&mut self, leg: LegId, stream: Stream) {
-        let held_before = self.legs.agreed(leg).is_some_and(|(_, stream)| !stream.direction.sends());
+        let held_before = self.legs.stream(leg).is_some_and(|stream| !stream.direction.sends());
         let held = !stream.direction.sends();
         self.legs.agreed_on(&mut self.acts, leg, stream);
-        self.leg_settled(leg);
         if held != held_before {
             self.tell_talk(leg, talk::Event::Held { leg, held });
         }
@@ -352,6 +378,9 @@ impl Conductor {
     fn reload(&mut self) -> Result<(), Refusal> {
         let house = self.house.read_again().map_err(Refusal::Invalid)?;
         self.house = house;
+        if let Err(error) = self.house.keep_scripts() {
+            tracing::warn!(%error, "scripts cannot be kept");
+        }
         self.acts.sip.push(sip::Command::Settings(Box::new(self.house.sip_settings())));
         self.acts.media.push(MediaCommand::ReloadPrompts);
         self.rules_hold();

@@ -16,6 +16,8 @@ pub struct LiveCalls {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveCall {
     pub region: RegionId,
+    pub trunk: TrunkId,
+    pub dialled: String,
     pub person: Option<PersonId>,
     pub entered: Moment,
     pub answered: bool,
@@ -91,9 +93,11 @@ impl LiveCalls {
     pub fn apply(&mut self, stamped: &Stamped) {
         let at = stamped.at;
         match &stamped.fact {
-            Fact::CallEntered { call, region, person, .. } => {
+            Fact::CallEntered { call, region, trunk, dialled, person } => {
                 self.calls.entry(*call).or_insert_with(|| LiveCall {
                     region: *region,
+                    trunk: trunk.clone(),
+                    dialled: dialled.clone(),
                     person: *person,
                     entered: at,
                     answered: false,

@@ -21,20 +21,38 @@ pub struct Limits {
     pub pending_bytes: usize,
     /// A stream with snapshots keeps everything since the older of the last two; one without is read through the tables only.
     pub snapshots: bool,
+    /// It names people: what is no longer needed goes also out of the segment that is open.
+    pub personal: bool,
     /// A power failure loses at most what was written in this span; a killed process loses nothing.
     pub sync_every: Duration,
 }
 
 impl Limits {
     /// The facts: some 15,000 calls a segment.
-    pub const FACTS: Limits =
-        Limits { segment_bytes: 64 << 20, pending_bytes: 8 << 20, snapshots: true, sync_every: Duration::from_millis(20) };
+    pub const FACTS: Limits = Limits {
+        segment_bytes: 64 << 20,
+        pending_bytes: 8 << 20,
+        snapshots: true,
+        personal: false,
+        sync_every: Duration::from_millis(20),
+    };
     /// The people: small segments, since each is to be deleted as soon as the tables have it. A person is folded before the first
     /// fact that names them, so the tables wait for this sync; nobody else does.
-    pub const PEOPLE: Limits =
-        Limits { segment_bytes: 1 << 20, pending_bytes: 1 << 20, snapshots: false, sync_every: Duration::from_millis(200) };
+    pub const PEOPLE: Limits = Limits {
+        segment_bytes: 1 << 20,
+        pending_bytes: 1 << 20,
+        snapshots: false,
+        personal: true,
+        sync_every: Duration::from_millis(200),
+    };
     /// The legs: after a power failure there is no call left to take over.
-    pub const LEGS: Limits = Limits { sync_every: Duration::from_secs(5), ..Limits::PEOPLE };
+    pub const LEGS: Limits = Limits {
+        segment_bytes: 8 << 20,
+        pending_bytes: 8 << 20,
+        snapshots: true,
+        personal: true,
+        sync_every: Duration::from_millis(500),
+    };
 }
 
 /// What was found when a stream was opened.
@@ -171,8 +189,7 @@ impl<R: Entry> Log<R> {
             true => segments::snapshots(&self.dir)?.first().map_or(0, |&oldest| oldest.min(position)),
             false => position,
         };
-        // A stream without snapshots holds personal data: its open segment goes too, once the tables have all of it.
-        if !self.limits.snapshots && self.segment_len > 0 && self.pending.is_empty() && position >= self.position() {
+        if self.limits.personal && self.segment_len > 0 && self.pending.is_empty() && position >= self.position() {
             self.rotate()?;
         }
         let all = segments::list(&self.dir)?;
@@ -239,6 +256,10 @@ impl<R: Entry> Log<R> {
 
 impl<R> Drop for Log<R> {
     fn drop(&mut self) {
+        // What led to a fault of ours is not kept, or the next life would meet it again.
+        if std::thread::panicking() {
+            return;
+        }
         let (_, result) = write_at(&self.file, &self.pending, self.segment_len);
         if result.is_ok() && !self.pending.is_empty() {
             self.syncer.written(&self.file, self.segment.start + self.segment_len + self.pending.len() as u64);

@@ -5,6 +5,7 @@
 
 mod frame;
 pub mod ledger;
+mod leg_words;
 pub mod live_calls;
 mod log;
 mod reader;
@@ -12,6 +13,7 @@ mod segments;
 mod sync;
 
 pub use ledger::LedgerFold;
+pub use leg_words::{KeptLeg, KeptLegs, LegWord, LegWritten};
 pub use live_calls::LiveCalls;
 pub use log::{Limits, Log, Opened};
 pub use reader::Reader;
@@ -19,13 +21,11 @@ pub use segments::Damage;
 
 use crate::clock::Moment;
 use crate::facts::{Fact, Stamped};
-use crate::ids::{CallId, LegId, PersonId};
+use crate::ids::{CallId, LegId, PersonId, ScriptId};
 use crate::pii::Phone;
-use crate::stream::Stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The stream of facts and brain inputs.
@@ -33,8 +33,8 @@ pub type Journal = Log<Record>;
 /// The stream of who stands behind a [`PersonId`]; lives in a directory of its own.
 pub type People = Log<PersonSeen>;
 
-/// The stream of dialogs and media addresses of live legs, for whoever takes calls over; lives in a directory of its own, because
-/// SIP headers name the citizen, and not for longer than a call can last.
+/// The stream of what live legs are: dialogs, media, what is heard. The next life of the engine goes on with them. It lives in a
+/// directory of its own, because SIP headers name the citizen, and not for longer than a call can last.
 pub type LegStates = Log<LegWritten>;
 
 /// What a stream is made of.
@@ -58,6 +58,25 @@ pub enum Body {
         call: Option<CallId>,
         event: Vec<u8>,
     },
+    /// The brains of a call that has just entered: the citizen's leg, and the version of the script with which it begins.
+    Began {
+        call: CallId,
+        citizen: LegId,
+        script: ScriptId,
+        version: u32,
+    },
+    /// Ends a turn that changed legs or heard media. Leg words of a turn that is not ended in the file did not happen; events of
+    /// media up to `heard` did.
+    Turn {
+        heard: Heard,
+    },
+}
+
+/// How far the events of which life of media are written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    pub life: u64,
+    pub number: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,24 +94,6 @@ pub struct PersonSeen {
     pub phone: Phone,
 }
 
-/// One entry of the legs stream: a leg as it stands now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LegWritten {
-    pub at: Moment,
-    pub call: CallId,
-    pub leg: LegId,
-    /// The user agent's own encoding of the dialog.
-    pub dialog: Vec<u8>,
-    /// Where our media stands, and what was agreed.
-    pub media: Option<(SocketAddr, Stream)>,
-}
-
-impl Entry for LegWritten {
-    fn at(&self) -> Moment {
-        self.at
-    }
-}
-
 impl Entry for Record {
     fn at(&self) -> Moment {
         self.at
@@ -104,7 +105,7 @@ impl Record {
     pub fn into_stamped(self) -> Option<Stamped> {
         match self.body {
             Body::Fact(fact) => Some(Stamped { at: self.at, fact }),
-            Body::Input { .. } => None,
+            Body::Input { .. } | Body::Began { .. } | Body::Turn { .. } => None,
         }
     }
 }

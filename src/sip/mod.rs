@@ -103,7 +103,7 @@ pub enum Command {
     Settings(Box<Settings>),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Target {
     /// The agent's registered or static contact.
     Agent(AgentId),
@@ -112,7 +112,7 @@ pub enum Target {
 }
 
 /// What the callee's phone is told besides the citizen's number.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DialNote {
     /// Goes out as `X-Interaction-Id`.
     pub call: Option<CallId>,

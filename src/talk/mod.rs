@@ -193,6 +193,55 @@ impl Talk {
         }
     }
 
+    pub fn citizen(&self) -> LegId {
+        self.citizen
+    }
+
+    /// Every leg this talk believes to stand or to be dialled.
+    pub fn legs(&self) -> Vec<LegId> {
+        let other = match &self.stage {
+            Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.leg),
+            Stage::Talking { partner } => Some(partner.leg()),
+            Stage::Routing { step, .. } => Some(step.leg),
+            Stage::Robot => None,
+            Stage::Over => return Vec::new(),
+        };
+        std::iter::once(self.citizen).chain(other).collect()
+    }
+
+    /// Nobody but the robot speaks to the citizen.
+    pub fn is_with_robot(&self) -> bool {
+        self.stage == Stage::Robot
+    }
+
+    /// The queue in which the citizen waits.
+    pub fn waits_in(&self) -> Option<&QueueId> {
+        match &self.stage {
+            Stage::Waiting { queue, .. } => Some(queue),
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
+        }
+    }
+
+    /// The queue in which the citizen waits or from which the agent came.
+    pub fn queue(&self) -> Option<&QueueId> {
+        match &self.stage {
+            Stage::Talking { partner: Partner::Agent { queue, .. } } => Some(queue),
+            Stage::Waiting { .. } | Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => self.waits_in(),
+        }
+    }
+
+    /// The offer in the air.
+    pub fn ring(&self) -> Option<OfferId> {
+        match &self.stage {
+            Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.offer),
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
+        }
+    }
+
+    pub fn talks_with(&self, agent: &AgentId) -> bool {
+        matches!(&self.stage, Stage::Talking { partner: Partner::Agent { agent: partner, .. } } if partner == agent)
+    }
+
     pub fn is_over(&self) -> bool {
         self.stage == Stage::Over
     }

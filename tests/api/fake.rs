@@ -67,7 +67,7 @@ fn answer(request: Request, board: &Mutex<Board>, asked: &Mutex<Vec<String>>) {
         Request::Reload(reply) => {
             let _ = reply.send(Err(Refusal::Invalid("config/x.toml:12: queue `terapy` is not defined".to_owned())));
         }
-        Request::Drain => {
+        Request::Drain | Request::HandOver => {
             note("drain".to_owned());
             board.lock().unwrap().draining = true;
         }

@@ -38,6 +38,9 @@ use watch::Watch;
 /// `Retry-After` of a 503, in seconds: long enough for a burst to pass, short enough for a caller who waits on the line.
 const RETRY_AFTER: u64 = 5;
 
+pub enum LegStage {
+    Live,
+}
 pub struct UserAgent {
     settings: Settings,
     directory: Directory,
@@ -56,6 +59,7 @@ pub struct UserAgent {
     nonces: Nonces,
     registrar: Registrar,
     draining: bool,
+    shim: BTreeSet<LegId>,
     out: Outbox,
     events: VecDeque<Event>,
     counters: Counters,
@@ -103,6 +107,7 @@ impl UserAgent {
             nonces: Nonces::new(secret),
             registrar: Registrar::default(),
             draining: false,
+            shim: BTreeSet::new(),
             out: Outbox::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -193,16 +198,29 @@ impl UserAgent {
         postcard::to_stdvec(&leg.talk).ok()
     }
 
+    pub fn poll_written(&mut self) -> Option<(LegId, Option<Vec<u8>>)> {
+        let leg = self.shim.pop_first()?;
+        Some((leg, self.leg_state(leg)))
+    }
+    pub fn all_written(&self) -> BTreeMap<LegId, Vec<u8>> {
+        self.legs.keys().filter_map(|leg| Some((*leg, self.leg_state(*leg)?))).collect()
+    }
+    pub fn legs(&self) -> impl Iterator<Item = LegId> {
+        self.legs.iter().filter(|(_, leg)| !leg.silent).map(|(id, _)| *id)
+    }
+    pub fn leg_stage(&self, leg: LegId) -> Option<LegStage> {
+        self.legs.get(&leg).filter(|leg| !leg.silent).map(|_| LegStage::Live)
+    }
     /// Takes up a leg that a former life wrote down. `false`: it cannot be read, or its network is gone.
-    pub fn restore_leg(&mut self, leg: LegId, state: &[u8]) -> bool {
-        let Ok(mut talk) = postcard::from_bytes::<Talk>(state) else { return false };
-        let Some(network) = self.directory.network(&talk.network) else { return false };
+    pub fn restore_leg(&mut self, _now: Moment, leg: LegId, state: &[u8]) -> Result<(), &'static str> {
+        let Ok(mut talk) = postcard::from_bytes::<Talk>(state) else { return Err("unreadable") };
+        let Some(network) = self.directory.network(&talk.network) else { return Err("no network") };
         // The former life may have sent requests after it wrote this down.
         const CSEQ_SKIP: u32 = 100;
         talk.dialog.local_cseq = talk.dialog.local_cseq.saturating_add(CSEQ_SKIP);
         talk.session.version = talk.session.version.saturating_add(u64::from(CSEQ_SKIP));
         self.add_leg(leg, Leg::new(network, State::Live, talk));
-        true
+        Ok(())
     }
 
     /// Where an agent's phones registered, written down for [`UserAgent::restore_phones`] of another life; empty: nowhere.
@@ -315,6 +333,7 @@ impl UserAgent {
     }
 
     fn remove_leg(&mut self, id: LegId) {
+        self.shim.insert(id);
         let Some(leg) = self.legs.remove(&id) else { return };
         self.by_tag.remove(&leg.talk.dialog.local_tag);
         if let State::Invited { server, .. } = &leg.state {
@@ -330,6 +349,7 @@ impl UserAgent {
 
     /// After every change of a leg: enters when it has to be looked at again.
     fn schedule(&mut self, id: LegId) {
+        self.shim.insert(id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let due = leg.next_due();
         if due != leg.due {

@@ -305,7 +305,7 @@ fn a_talk_outlives_the_engine() {
     let leg = pair.talk();
     let written = pair.line.agent.leg_state(leg).unwrap();
     pair.line = Side::new(LINE, CITY, 99);
-    assert!(pair.line.agent.restore_leg(leg, &written));
+    assert!(pair.line.agent.restore_leg(Moment::ZERO, leg, &written).is_ok());
     pair.line_does(Command::Change { leg, local: media(4900), direction: Direction::SendRecv });
     pair.run_for(10);
     assert!(matches!(pair.caller.events.last(), Some(Event::Changed { stream, .. }) if stream.remote == media(4900)));
