@@ -27,6 +27,8 @@ use tokio::sync::{mpsc, watch};
 
 /// How long the tables may take, after the last call, to have everything that the journal has.
 const LAST_FOLD: Duration = Duration::from_secs(10);
+/// Exit status when the loop died (EX_SOFTWARE of sysexits.h).
+const FAULT: i32 = 70;
 /// A case that the booking core did not take for this long becomes an operator's.
 const HAND_OFF_WITHIN: Duration = Duration::from_secs(24 * 3600);
 /// Settled hand-offs that wait for the engine; the deliverer waits beyond it.
@@ -87,6 +89,11 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     drop(running.engine);
 
     let ended = tokio::task::spawn_blocking(move || running.loop_thread.join()).await?;
+    if ended.is_err() {
+        // A fault of ours ended the loop. Calls are live: the next life must come at once.
+        tracing::error!("the engine's loop died; the journal has everything up to then");
+        std::process::exit(FAULT);
+    }
     drop(ended_now);
     // Pages that still listen for events are cut.
     http.abort();
@@ -94,7 +101,7 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     if tokio::time::timeout(LAST_FOLD, writer).await.is_err() {
         tracing::warn!("the tables are behind; they catch up at the next start");
     }
-    ended.map_err(|_| anyhow::anyhow!("the engine's loop died; the journal has everything up to then"))
+    Ok(())
 }
 
 async fn tell_how_far_the_tables_are(engine: Engine, mut tables: watch::Receiver<Folded>) {
@@ -176,10 +183,16 @@ fn receivers(config: &Config) -> Vec<Receiver> {
     config.webhooks.iter().map(receiver).collect()
 }
 
-/// SIGTERM and Ctrl-C drain, SIGHUP reads configuration and scripts again.
+/// SIGTERM and Ctrl-C drain, SIGHUP reads configuration and scripts again, SIGUSR2 ends at once and leaves every call to the next
+/// life of the engine.
 async fn obey_signals(engine: Engine) {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+        signal(SignalKind::user_defined2()),
+    );
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut hand_over)) = signals else {
         tracing::error!("signals cannot be heard; stop the engine by its API");
         return;
     };
@@ -187,6 +200,7 @@ async fn obey_signals(engine: Engine) {
         tokio::select! {
             _ = terminate.recv() => engine.drain().await,
             _ = interrupt.recv() => engine.drain().await,
+            _ = hand_over.recv() => drop(engine.requests.send(Request::HandOver).await),
             _ = hangup.recv() => match engine.ask(dozvon::call::request::Request::Reload).await {
                 Ok(()) => {}
                 Err(refusal) => tracing::error!("not reloaded, everything stays as it was:\n{refusal}"),

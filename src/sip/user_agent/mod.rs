@@ -59,7 +59,7 @@ pub struct UserAgent {
     nonces: Nonces,
     registrar: Registrar,
     draining: bool,
-    shim: BTreeSet<LegId>,
+    shim: BTreeMap<LegId, Option<Vec<u8>>>,
     out: Outbox,
     events: VecDeque<Event>,
     counters: Counters,
@@ -107,7 +107,7 @@ impl UserAgent {
             nonces: Nonces::new(secret),
             registrar: Registrar::default(),
             draining: false,
-            shim: BTreeSet::new(),
+            shim: BTreeMap::new(),
             out: Outbox::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -199,8 +199,15 @@ impl UserAgent {
     }
 
     pub fn poll_written(&mut self) -> Option<(LegId, Option<Vec<u8>>)> {
-        let leg = self.shim.pop_first()?;
-        Some((leg, self.leg_state(leg)))
+        let now: BTreeMap<LegId, Option<Vec<u8>>> = self.legs.keys().map(|leg| (*leg, self.leg_state(*leg))).collect();
+        let gone = self.shim.iter().find(|(leg, was)| was.is_some() && !now.contains_key(leg)).map(|(leg, _)| *leg);
+        if let Some(leg) = gone {
+            self.shim.remove(&leg);
+            return Some((leg, None));
+        }
+        let (leg, state) = now.into_iter().find(|(leg, state)| state.is_some() && self.shim.get(leg) != Some(state))?;
+        self.shim.insert(leg, state.clone());
+        Some((leg, state))
     }
     pub fn all_written(&self) -> BTreeMap<LegId, Vec<u8>> {
         self.legs.keys().filter_map(|leg| Some((*leg, self.leg_state(*leg)?))).collect()
@@ -333,7 +340,6 @@ impl UserAgent {
     }
 
     fn remove_leg(&mut self, id: LegId) {
-        self.shim.insert(id);
         let Some(leg) = self.legs.remove(&id) else { return };
         self.by_tag.remove(&leg.talk.dialog.local_tag);
         if let State::Invited { server, .. } = &leg.state {
@@ -349,7 +355,6 @@ impl UserAgent {
 
     /// After every change of a leg: enters when it has to be looked at again.
     fn schedule(&mut self, id: LegId) {
-        self.shim.insert(id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let due = leg.next_due();
         if due != leg.due {
