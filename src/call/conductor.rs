@@ -311,6 +311,7 @@ impl Conductor {
                     if fell_over(|| call.talk.handle(now, event)) {
                         return self.call_failed(id);
                     }
+                    call.citizen = call.talk.citizen();
                     if call.talk.stage_word() != before {
                         call.stage_since = now;
                     }

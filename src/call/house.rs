@@ -129,6 +129,11 @@ impl House {
         self.config.trunks.iter().find(|known| known.name == *trunk).map(|trunk| trunk.network.clone()).unwrap_or_default()
     }
 
+    /// Whether calls of ours can go out over this trunk.
+    pub fn dials_out(&self, trunk: &TrunkId) -> bool {
+        self.config.trunks.iter().any(|known| known.name == *trunk && known.contact.is_some())
+    }
+
     fn agent(&self, agent: &AgentId) -> Option<&crate::config::Agent> {
         self.agents.get(agent).and_then(|at| self.config.agents.get(*at))
     }

@@ -104,6 +104,7 @@ impl Conductor {
                     self.dial_agent(id, leg, agent, queue, auto_answer)
                 }
                 talk::Command::DialRoute { leg, trunk, number } => self.dial_route(id, leg, trunk, number),
+                talk::Command::DialCitizen { leg } => self.dial_citizen(id, leg),
                 talk::Command::HangUp { leg, elsewhere } => {
                     let reason = elsewhere.then_some(sip::HangUpReason::CompletedElsewhere);
                     self.acts.sip.push(sip::Command::HangUp { leg, reason });
@@ -190,6 +191,16 @@ impl Conductor {
         let citizen = call.citizen;
         tracing::info!(call = %id, %trunk, number, "route dialled");
         self.legs.dial(&mut self.acts, leg, id, network, citizen, sip::Target::Trunk { trunk, number }, caller, note);
+    }
+
+    fn dial_citizen(&mut self, id: CallId, leg: LegId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let Some(number) = call.caller.as_ref().map(|phone| phone.expose().to_owned()) else { return };
+        let note = sip::DialNote { call: Some(id), queue: None, auto_answer: false };
+        let (trunk, near) = (call.trunk.clone(), call.talk.legs().into_iter().next().unwrap_or(call.citizen));
+        let network = self.house.network_of_trunk(&trunk);
+        tracing::info!(call = %id, %trunk, "the citizen was lost and is called back");
+        self.legs.dial(&mut self.acts, leg, id, network, near, sip::Target::Trunk { trunk, number }, None, note);
     }
 
     fn start_recording(&mut self, id: CallId, leg: LegId) {

@@ -37,7 +37,10 @@ impl Conductor {
             sip::Event::Changed { leg, stream } => self.stream_changed(leg, stream),
             sip::Event::Digit { leg, digit } => self.digit(leg, digit),
             sip::Event::HungUp { leg } => self.leg_over(leg, |leg| talk::Event::HungUp { leg }),
-            sip::Event::Lost { leg } => self.leg_over(leg, |leg| talk::Event::Lost { leg }),
+            sip::Event::Lost { leg } => {
+                let lost = self.lost(leg);
+                self.leg_over(leg, |_| lost.clone());
+            }
             sip::Event::Registered { agent, reachable } => self.phone_registered(agent, reachable),
             sip::Event::FeatureCode { agent, code } => self.feature_code(agent, &code),
             sip::Event::TrunkReachable { trunk, reachable } => {
@@ -79,7 +82,8 @@ impl Conductor {
             MediaEvent::OpenFailed { leg, why } => {
                 tracing::error!(%leg, why, "no media for a leg");
                 self.acts.sip.push(sip::Command::HangUp { leg, reason: None });
-                self.tell_talk(leg, talk::Event::Lost { leg });
+                let lost = self.lost(leg);
+                self.tell_talk(leg, lost);
                 self.legs.closed(leg);
             }
             MediaEvent::PlayEnded { leg, play } => {
@@ -242,6 +246,18 @@ impl Conductor {
     fn tell_robot(&mut self, leg: LegId, event: ivr::Event) {
         if let Some(call) = self.legs.call_of(leg) {
             self.work.push_back(Work::Ivr(call, event));
+        }
+    }
+
+    /// What it means to the talk that this leg is gone without a word: a citizen with a number is called back.
+    pub(super) fn lost(&mut self, leg: LegId) -> talk::Event {
+        let call = self.legs.call_of(leg).and_then(|call| self.calls.get(&call)).filter(|call| call.citizen == leg);
+        let can_be_called = |call: &LiveCall| {
+            call.answered && call.caller.as_ref().is_some_and(|phone| phone.is_dialable()) && self.house.dials_out(&call.trunk)
+        };
+        match call.is_some_and(can_be_called) {
+            true => talk::Event::CitizenLost { recall: self.ids.leg() },
+            false => talk::Event::Lost { leg },
         }
     }
 

@@ -9,7 +9,7 @@ use crate::journal::live_calls::{LiveCall, Stage};
 use crate::journal::{LegWord, LegWritten};
 use crate::sip;
 use crate::talk;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 impl Conductor {
@@ -22,7 +22,7 @@ impl Conductor {
                 tracing::error!(%leg, %error, "a dialog of the former life is lost");
             }
         }
-        let stands = |call: &super::live_call::LiveCall| self.agent.leg_stage(call.citizen).is_some();
+        let stands = |call: &super::live_call::LiveCall| call.talk.legs().iter().any(|leg| self.agent.leg_stage(*leg).is_some());
         let kept: BTreeSet<CallId> = self.calls.values().filter(|call| stands(call)).map(|call| call.id).collect();
         let lost: Vec<_> = self.live.iter().filter(|(id, _)| !kept.contains(id)).map(|(id, call)| (id, call.clone())).collect();
         if !kept.is_empty() || !lost.is_empty() {
@@ -54,15 +54,15 @@ impl Conductor {
 
     /// Every leg that a talk believes in stands, and no other.
     fn compare_legs(&mut self) {
-        let mut wanted = BTreeSet::new();
-        for call in self.calls.values() {
-            for leg in call.talk.legs() {
-                wanted.insert(leg);
-                if self.agent.leg_stage(leg).is_none() && !self.legs.waits_for_media(leg) {
-                    self.work.push_back(Work::Talk(call.id, talk::Event::Lost { leg }));
-                }
+        let believed: BTreeMap<LegId, CallId> =
+            self.calls.values().flat_map(|call| call.talk.legs().into_iter().map(|leg| (leg, call.id))).collect();
+        for (&leg, &call) in &believed {
+            if self.agent.leg_stage(leg).is_none() && !self.legs.waits_for_media(leg) {
+                let lost = self.lost(leg);
+                self.work.push_back(Work::Talk(call, lost));
             }
         }
+        let wanted: BTreeSet<LegId> = believed.into_keys().collect();
         let strangers: Vec<LegId> = self.agent.legs().filter(|leg| !wanted.contains(leg)).collect();
         self.acts.sip.extend(strangers.into_iter().map(|leg| sip::Command::HangUp { leg, reason: None }));
         let strangers: Vec<LegId> = self.legs.ids().filter(|leg| !wanted.contains(leg)).collect();

@@ -15,6 +15,7 @@ use crate::facts::{Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Talk {
@@ -61,6 +62,15 @@ enum Stage {
         back: Back,
         heard: Heard,
     },
+    /// The citizen was lost in the talk and is being called back; the agent hears music.
+    Recalling {
+        agent: AgentId,
+        /// The agent's leg.
+        leg: LegId,
+        queue: QueueId,
+        recall: LegId,
+        until: Moment,
+    },
     Over,
 }
 
@@ -102,6 +112,8 @@ enum Heard {
 impl Talk {
     /// Said when a talk was broken off and the citizen is back at the head of the queue.
     pub const APOLOGY: &'static str = "apology";
+    /// A citizen who was cut off picks up within this time, or is owed a call like everybody else.
+    const RECALL: Duration = Duration::from_secs(20);
 
     pub fn new(call: CallId, citizen: LegId, now: Moment) -> Self {
         Self {
@@ -150,6 +162,7 @@ impl Talk {
             Event::Held { leg, held } => self.held(leg, held),
             Event::Silent { leg } => self.push(Command::Probe { leg }),
             Event::Said => self.said(),
+            Event::CitizenLost { recall } => self.citizen_lost(now, recall),
             Event::Cancelled => self.citizen_gone(now, Party::Citizen),
             Event::HungUp { leg } if leg == self.citizen => self.citizen_gone(now, Party::Citizen),
             Event::Lost { leg } if leg == self.citizen => self.citizen_gone(now, Party::Network),
@@ -168,6 +181,11 @@ impl Talk {
             self.hang_up(leg);
             self.route_ended(now, leg, RouteEnd::NoAnswer);
         }
+        if let Stage::Recalling { until, .. } = &self.stage
+            && now >= *until
+        {
+            self.finish(now, Outcome::Cut);
+        }
     }
 
     pub fn poll_command(&mut self) -> Option<Command> {
@@ -176,12 +194,12 @@ impl Talk {
 
     pub fn poll_timeout(&self) -> Option<Moment> {
         match &self.stage {
-            Stage::Routing { until, .. } => Some(*until),
+            Stage::Routing { until, .. } | Stage::Recalling { until, .. } => Some(*until),
             Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Over => None,
         }
     }
 
-    /// The word for the board: `robot`, `waiting`, `ringing`, `talking`, `transferring`.
+    /// The word for the board: `robot`, `waiting`, `ringing`, `talking`, `transferring`, `recalling`.
     pub fn stage_word(&self) -> &'static str {
         match &self.stage {
             Stage::Robot => "robot",
@@ -189,6 +207,7 @@ impl Talk {
             Stage::Waiting { ring: Some(_), .. } => "ringing",
             Stage::Talking { .. } => "talking",
             Stage::Routing { .. } => "transferring",
+            Stage::Recalling { .. } => "recalling",
             Stage::Over => "over",
         }
     }
@@ -203,6 +222,7 @@ impl Talk {
             Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.leg),
             Stage::Talking { partner } => Some(partner.leg()),
             Stage::Routing { step, .. } => Some(step.leg),
+            Stage::Recalling { leg, recall, .. } => return vec![*leg, *recall],
             Stage::Robot => None,
             Stage::Over => return Vec::new(),
         };
@@ -218,14 +238,14 @@ impl Talk {
     pub fn waits_in(&self) -> Option<&QueueId> {
         match &self.stage {
             Stage::Waiting { queue, .. } => Some(queue),
-            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => None,
         }
     }
 
     /// The queue in which the citizen waits or from which the agent came.
     pub fn queue(&self) -> Option<&QueueId> {
         match &self.stage {
-            Stage::Talking { partner: Partner::Agent { queue, .. } } => Some(queue),
+            Stage::Talking { partner: Partner::Agent { queue, .. } } | Stage::Recalling { queue, .. } => Some(queue),
             Stage::Waiting { .. } | Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => self.waits_in(),
         }
     }
@@ -234,12 +254,17 @@ impl Talk {
     pub fn ring(&self) -> Option<OfferId> {
         match &self.stage {
             Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.offer),
-            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => None,
         }
     }
 
     pub fn talks_with(&self, agent: &AgentId) -> bool {
-        matches!(&self.stage, Stage::Talking { partner: Partner::Agent { agent: partner, .. } } if partner == agent)
+        match &self.stage {
+            Stage::Talking { partner: Partner::Agent { agent: partner, .. } } | Stage::Recalling { agent: partner, .. } => {
+                partner == agent
+            }
+            Stage::Talking { .. } | Stage::Robot | Stage::Waiting { .. } | Stage::Routing { .. } | Stage::Over => false,
+        }
     }
 
     pub fn is_over(&self) -> bool {
@@ -250,7 +275,7 @@ impl Talk {
     pub fn agent(&self) -> Option<&AgentId> {
         match &self.stage {
             Stage::Waiting { ring: Some(ring), .. } => Some(&ring.agent),
-            Stage::Talking { partner: Partner::Agent { agent, .. } } => Some(agent),
+            Stage::Talking { partner: Partner::Agent { agent, .. } } | Stage::Recalling { agent, .. } => Some(agent),
             Stage::Robot | Stage::Waiting { ring: None, .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {
                 None
             }
@@ -296,7 +321,8 @@ impl Talk {
             // Nobody abandons a line that is closed or full by not hearing out that it is.
             Stage::Robot if let Some(outcome) = self.parting => outcome,
             Stage::Robot | Stage::Routing { .. } => Outcome::AbandonedInMenu,
-            Stage::Over => return,
+            // Of the leg that was lost; nothing is known of who is being called back.
+            Stage::Recalling { .. } | Stage::Over => return,
         };
         self.part_from_others(by);
         self.over(now, outcome);
@@ -304,7 +330,11 @@ impl Talk {
 
     /// We end the call in good order, with this outcome.
     fn finish(&mut self, now: Moment, outcome: Outcome) {
-        self.part_from_others(Party::Engine);
+        let citizen_is_there = !matches!(self.stage, Stage::Recalling { .. });
+        self.part_from_others(if citizen_is_there { Party::Engine } else { Party::Network });
+        if !citizen_is_there {
+            return self.over(now, outcome);
+        }
         if self.answered {
             self.hang_up(self.citizen);
         } else {
@@ -315,7 +345,8 @@ impl Talk {
 
     /// We end the call because we have to.
     fn stop(&mut self, now: Moment) {
-        let outcome = if matches!(self.stage, Stage::Talking { .. }) || self.cut_before { Outcome::Cut } else { Outcome::Failed };
+        let cut = matches!(self.stage, Stage::Talking { .. } | Stage::Recalling { .. }) || self.cut_before;
+        let outcome = if cut { Outcome::Cut } else { Outcome::Failed };
         self.finish(now, outcome);
     }
 
@@ -349,6 +380,11 @@ impl Talk {
                     self.push(Command::RobotDone);
                 }
             }
+            Stage::Recalling { agent, leg, recall, .. } => {
+                self.hang_up(recall);
+                self.hang_up(leg);
+                self.push(Command::AgentFreed { agent, by });
+            }
             Stage::Over => {}
         }
     }
@@ -356,7 +392,7 @@ impl Talk {
     fn over(&mut self, now: Moment, outcome: Outcome) {
         let since = match &self.stage {
             Stage::Waiting { since, .. } => *since,
-            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => self.started,
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => self.started,
         };
         self.stage = Stage::Over;
         self.fact(Fact::CallEnded { call: self.call, outcome });
@@ -374,7 +410,7 @@ impl Talk {
             Stage::Robot => Stage::Waiting { since: now, queue, ring: None, robot: true },
             // Another queue: the caller keeps the time waited.
             Stage::Waiting { since, ring, robot, .. } => Stage::Waiting { since, queue, ring, robot },
-            other @ (Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over) => other,
+            other @ (Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over) => other,
         };
     }
 
@@ -415,15 +451,51 @@ impl Talk {
     }
 
     fn said(&mut self) {
-        if let Stage::Waiting { robot: false, .. } = &self.stage {
-            self.push(Command::Music { leg: self.citizen });
+        match &self.stage {
+            Stage::Waiting { robot: false, .. } => self.push(Command::Music { leg: self.citizen }),
+            Stage::Recalling { leg, .. } => self.push(Command::Music { leg: *leg }),
+            Stage::Waiting { .. } | Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {}
         }
     }
 
     fn take_ring(&mut self, is_meant: impl Fn(&Ring) -> bool) -> Option<Ring> {
         match &mut self.stage {
             Stage::Waiting { ring, .. } if ring.as_ref().is_some_and(is_meant) => ring.take(),
-            Stage::Waiting { .. } | Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
+            Stage::Waiting { .. }
+            | Stage::Robot
+            | Stage::Talking { .. }
+            | Stage::Routing { .. }
+            | Stage::Recalling { .. }
+            | Stage::Over => None,
+        }
+    }
+
+    // ---- a citizen lost in the talk ----
+
+    /// The agent stays; the citizen's phone rings again in a moment. Who was lost anywhere else is owed a call in their turn.
+    fn citizen_lost(&mut self, now: Moment, recall: LegId) {
+        let Stage::Talking { partner: Partner::Agent { agent, leg, queue } } = self.stage.clone() else {
+            return self.citizen_gone(now, Party::Network);
+        };
+        self.push(Command::Say { leg, prompt: PromptId::from(Self::APOLOGY) });
+        self.push(Command::DialCitizen { leg: recall });
+        self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + Self::RECALL };
+    }
+
+    fn citizen_is_back(&mut self, partner: Partner, leg: LegId) {
+        self.citizen = leg;
+        self.citizen_holds = false;
+        let held = self.partner_holds;
+        self.talk_with(partner);
+        self.partner_holds = held;
+        if held {
+            self.push(Command::Music { leg });
+        }
+        if self.recording {
+            self.push(Command::Record { leg });
+            if self.paused || !self.may_record {
+                self.push(Command::PauseRecord { leg, paused: true });
+            }
         }
     }
 
@@ -459,10 +531,19 @@ impl Talk {
                 self.fact(Fact::RouteEnded { call: self.call, leg, end: RouteEnd::Answered });
                 self.talk_with(Partner::Outside { leg });
             }
-            // An answer that crossed our withdrawal.
-            Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {
-                self.hang_up(leg)
+            Stage::Recalling { agent, leg: partner, queue, recall, .. } if recall == leg => {
+                self.citizen_is_back(Partner::Agent { agent, leg: partner, queue }, leg);
             }
+            // Told twice.
+            Stage::Talking { partner } if partner.leg() == leg || self.citizen == leg => {}
+            Stage::Recalling { leg: partner, .. } if partner == leg => {}
+            // An answer that crossed our withdrawal.
+            Stage::Robot
+            | Stage::Waiting { .. }
+            | Stage::Talking { .. }
+            | Stage::Routing { .. }
+            | Stage::Recalling { .. }
+            | Stage::Over => self.hang_up(leg),
         }
     }
 
@@ -480,6 +561,8 @@ impl Talk {
             self.push(Command::OfferMissed { offer: ring.offer, reason: miss_reason(status) });
         } else if self.is_route_leg(leg) {
             self.route_ended(now, leg, route_end(status));
+        } else if matches!(self.stage, Stage::Recalling { recall, .. } if recall == leg) {
+            self.finish(now, Outcome::Cut);
         }
     }
 
@@ -508,7 +591,13 @@ impl Talk {
                 self.hang_up(self.citizen);
                 self.over(now, if lost { Outcome::Cut } else { Outcome::TransferredOut });
             }
-            Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {}
+            Stage::Recalling { leg: partner, recall, .. } if leg == partner || leg == recall => self.finish(now, Outcome::Cut),
+            Stage::Robot
+            | Stage::Waiting { .. }
+            | Stage::Talking { .. }
+            | Stage::Routing { .. }
+            | Stage::Recalling { .. }
+            | Stage::Over => {}
         }
     }
 
@@ -516,7 +605,7 @@ impl Talk {
     fn held(&mut self, leg: LegId, held: bool) {
         let partner = match &self.stage {
             Stage::Talking { partner } => Some(partner.leg()),
-            Stage::Robot | Stage::Waiting { .. } | Stage::Routing { .. } | Stage::Over => None,
+            Stage::Robot | Stage::Waiting { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => None,
         };
         let other = if leg == self.citizen {
             self.citizen_holds = held;
@@ -546,7 +635,7 @@ impl Talk {
                     self.hang_up(ring.leg);
                 }
             }
-            Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => return,
+            Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => return,
         }
         self.try_route(now, route, steps.into(), Back::Robot, RouteEnd::Failed);
     }

@@ -76,7 +76,7 @@ impl Walk {
     fn step(&mut self) {
         self.now = self.now + Duration::from_millis(self.roll(4_000));
         let queue = QueueId::from("therapy");
-        let event = match self.roll(19) {
+        let event = match self.roll(20) {
             0 => Event::AnswerWanted,
             1 => Event::Queued { queue, recorded: self.roll(2) == 0 },
             2 => Event::TransferWanted { route: RouteId::from("ambulance"), steps: self.steps() },
@@ -91,6 +91,8 @@ impl Walk {
             8 => Event::Overflowed,
             9 => Event::Ringing { leg: self.any_leg(), early_media: self.roll(2) == 0 },
             10..=12 => Event::Answered { leg: self.any_leg() },
+            // A leg that was answered cannot be refused any more.
+            13 if matches!(self.talk.stage_word(), "talking" | "recalling") => self.leg_ends(|leg| Event::HungUp { leg }),
             13 => self.leg_ends(|leg| Event::Refused { leg, status: 486 }),
             14 => self.leg_ends(|leg| Event::HungUp { leg }),
             15 => Event::Lost { leg: self.any_leg() },
@@ -99,6 +101,12 @@ impl Walk {
             18 if self.roll(8) == 0 && self.citizen_live => {
                 self.citizen_live = false;
                 if self.talk.answered { Event::HungUp { leg: CITIZEN } } else { Event::Cancelled }
+            }
+            19 if self.roll(6) == 0 && self.talk.answered && self.citizen_live => {
+                // The leg in which the citizen is now: the one that came in, or the one of an earlier call back.
+                self.live.remove(&self.talk.citizen());
+                self.citizen_live = false;
+                Event::CitizenLost { recall: self.new_leg() }
             }
             _ => {
                 self.talk.handle_timeout(self.now);
@@ -119,7 +127,7 @@ impl Walk {
     fn drain(&mut self) {
         while let Some(command) = self.talk.poll_command() {
             match command {
-                Command::DialAgent { leg, .. } | Command::DialRoute { leg, .. } => {
+                Command::DialAgent { leg, .. } | Command::DialRoute { leg, .. } | Command::DialCitizen { leg } => {
                     assert!(self.live.insert(leg), "seed {}: {leg} dialled twice", self.seed);
                 }
                 Command::HangUp { leg, .. } | Command::Reject { leg, .. } if leg == CITIZEN => {
@@ -134,7 +142,8 @@ impl Walk {
                 Command::Ended { outcome, .. } => self.outcomes.push(outcome),
                 Command::Fact(Fact::CallEnded { outcome, .. }) => self.facts.push(outcome),
                 Command::Bridge { a, b } => {
-                    assert_eq!(a, CITIZEN);
+                    assert_eq!(a, self.talk.citizen());
+                    assert!(a == CITIZEN || self.live.contains(&a), "seed {}: bridged with nobody", self.seed);
                     assert!(self.live.contains(&b), "seed {}: bridged with a leg that is gone", self.seed);
                 }
                 _ => {}

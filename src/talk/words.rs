@@ -58,6 +58,10 @@ pub enum Event {
     Lost {
         leg: LegId,
     },
+    /// The citizen's leg is gone without a word, and they can be called back; `recall` is the id for the leg that would carry it.
+    CitizenLost {
+        recall: LegId,
+    },
     /// CANCEL: the citizen hung up before our 200.
     Cancelled,
     /// The far end put us on hold, or took us back.
@@ -122,6 +126,10 @@ pub enum Command {
         leg: LegId,
         trunk: TrunkId,
         number: String,
+    },
+    /// Call the citizen back, over the trunk on which they came.
+    DialCitizen {
+        leg: LegId,
     },
     /// `elsewhere`: somebody else took the call, so the phone need not show it as missed.
     HangUp {
