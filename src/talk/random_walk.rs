@@ -152,9 +152,16 @@ impl Walk {
     }
 
     fn end(mut self) {
-        if self.citizen_live {
+        if !self.talk.is_over() {
             self.citizen_live = false;
-            self.talk.handle(self.now, if self.talk.answered { Event::HungUp { leg: CITIZEN } } else { Event::Cancelled });
+            let citizen = self.talk.citizen();
+            self.live.remove(&citizen);
+            let event = match self.talk.stage_word() {
+                "recalling" => Event::Stop,
+                _ if self.talk.answered => Event::HungUp { leg: citizen },
+                _ => Event::Cancelled,
+            };
+            self.talk.handle(self.now, event);
             self.drain();
         }
         // Answers that crossed the end are hung up too.
