@@ -14,8 +14,8 @@ use crate::facts::{Fact, Stamped};
 use crate::ids::*;
 use crate::ivr;
 use crate::journal::{Body, Brain, Journal, LedgerFold, LegStates, LiveCalls, People, Record};
-use crate::media::Media;
-use crate::media::door::MediaEvent;
+use crate::media::Line;
+use crate::media::door::{MediaCommand, Told};
 use crate::pii::PersonKey;
 use crate::sip::{Received, Sockets, UserAgent};
 use crate::talk;
@@ -29,8 +29,8 @@ pub struct Doors {
     pub house: House,
     pub agent: UserAgent,
     pub sockets: Sockets,
-    pub media: Media,
-    pub media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    pub media: Line,
+    pub media_events: mpsc::UnboundedReceiver<Told>,
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
     pub people: People,
@@ -51,8 +51,10 @@ pub struct Conductor {
     pub(super) house: House,
     pub(super) agent: UserAgent,
     sockets: Sockets,
-    media: Media,
-    media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    media: Line,
+    media_events: mpsc::UnboundedReceiver<Told>,
+    /// The last event of media that was taken in and is not noted yet.
+    pub(super) media_told: Option<u64>,
     requests: mpsc::Receiver<Request>,
     pub(super) journal: Journal,
     pub(super) people: People,
@@ -106,6 +108,7 @@ impl Conductor {
             sockets: doors.sockets,
             media: doors.media,
             media_events: doors.media_events,
+            media_told: None,
             requests: doors.requests,
             journal: doors.journal,
             people: doors.people,
@@ -148,6 +151,8 @@ impl Conductor {
             if self.is_drained() {
                 self.record(Fact::EngineStopped { epoch: self.epoch });
                 self.snapshot();
+                self.media.send(MediaCommand::Stop);
+                self.media.flush();
                 return;
             }
             // 4. Wait for a datagram, a word from media, a request or the next deadline.
@@ -391,6 +396,10 @@ impl Conductor {
         for command in self.acts.media.drain(..) {
             self.media.send(command);
         }
+        if let Some(number) = self.media_told.take_if(|_| !self.journal_failing) {
+            self.media.send(MediaCommand::Noted { number });
+        }
+        self.media.flush();
     }
 
     fn is_drained(&self) -> bool {
@@ -407,7 +416,7 @@ impl Conductor {
 }
 
 enum Intake {
-    Media(MediaEvent),
+    Media(Told),
     Datagrams,
     Request(Request),
     Time,

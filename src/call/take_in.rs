@@ -9,7 +9,7 @@ use crate::facts::{AgentStateName, Fact, Outcome, TaskEnd};
 use crate::ids::*;
 use crate::ivr::{self, Ivr};
 use crate::journal::{LegWritten, PersonSeen};
-use crate::media::door::{MediaCommand, MediaEvent};
+use crate::media::door::{MediaCommand, MediaEvent, Told};
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
 use crate::talk::{self, Talk};
@@ -49,9 +49,16 @@ impl Conductor {
         }
     }
 
-    pub(super) fn media_says(&mut self, event: MediaEvent) {
-        match event {
-            MediaEvent::Attached { .. } | MediaEvent::Detached => {}
+    pub(super) fn media_says(&mut self, told: Told) {
+        self.media_told = Some(told.number);
+        match told.event {
+            // What media told a former engine is still to come: none of it is written down.
+            MediaEvent::Attached { life: _, legs } => {
+                self.media_told = None;
+                let strange = legs.into_iter().map(|report| report.leg).filter(|leg| self.legs.call_of(*leg).is_none());
+                self.acts.media.extend(strange.map(|leg| MediaCommand::Close { leg }));
+            }
+            MediaEvent::Detached => self.media_told = None,
             MediaEvent::Opened { leg, local } => self.legs.opened(&mut self.acts, leg, self.house.shown(local)),
             MediaEvent::OpenFailed { leg, why } => {
                 tracing::error!(%leg, why, "no media for a leg");
