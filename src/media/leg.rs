@@ -243,9 +243,7 @@ impl Leg {
     /// `peer` is the other leg of its bridge. A prompt on a bridged leg is what is heard.
     pub fn report(&self, now: Moment, peer: Option<LegId>) -> LegReport {
         let hears = match (&self.playing, peer) {
-            (Some(playing), _) => {
-                Hears::Plays { play: playing.play, prompts: playing.prompts.clone(), repeat: playing.repeat }
-            }
+            (Some(playing), _) => Hears::Plays { play: playing.play, prompts: playing.prompts.clone(), repeat: playing.repeat },
             (None, Some(with)) => Hears::Bridged { with },
             (None, None) => Hears::Nothing,
         };

@@ -28,12 +28,7 @@ pub struct Door {
 }
 
 /// Serves until stopped, orphaned, or until `terminated` returns. Recordings are finished then.
-pub fn run(
-    door: Door,
-    settings: MediaSettings,
-    clock: Clock,
-    terminated: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
+pub fn run(door: Door, settings: MediaSettings, clock: Clock, terminated: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let (_only_one, listener) = bind(&door.socket)?;
     let (words, heard) = mpsc::channel();
     let post = Arc::new(Post::default());

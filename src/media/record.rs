@@ -47,11 +47,26 @@ pub struct Recorder {
 }
 
 enum Job {
-    Start { recording: u64, leg: LegId, file: String, path: PathBuf },
+    Start {
+        recording: u64,
+        leg: LegId,
+        file: String,
+        path: PathBuf,
+    },
     /// Bring a file that nobody writes to a valid end.
-    Finish { leg: LegId, file: String, path: PathBuf },
-    Chunk { recording: u64, chunk: Chunk },
-    Stop { recording: u64, chunk: Chunk },
+    Finish {
+        leg: LegId,
+        file: String,
+        path: PathBuf,
+    },
+    Chunk {
+        recording: u64,
+        chunk: Chunk,
+    },
+    Stop {
+        recording: u64,
+        chunk: Chunk,
+    },
 }
 
 /// What came in half a second. Times are ticks since the recording began.

@@ -212,6 +212,9 @@ queue_after_s = 1
 [booking]
 kind = "reference"
 
+[media]
+inside = true
+
 [recording]
 enabled = {recording}
 
