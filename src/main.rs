@@ -20,6 +20,11 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Carry the audio of an engine's calls; `serve` starts this by itself, a unit of systemd may instead.
+    Media {
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Check configuration and scripts and say everything that is wrong.
     Check {
         #[arg(long)]
@@ -43,6 +48,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve { config } => commands::serve(&config),
+        Command::Media { config } => commands::media(&config),
         Command::Check { config } => commands::check(&config),
         Command::Ledger { config, region, from, to } => commands::ledger(&config, region, from.as_deref(), to.as_deref()),
     };

@@ -94,6 +94,13 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[codes]\nready = \"ready\"", 13, &["is no feature code", "2 to 6"]),
         ("[limits]\ntransactions = 100", 12, &["phones need room too"]),
         ("[limits]\nlegs = 0", 13, &["delete the key for the default"]),
+        ("[media]\ninside = true\nstart = false", 14, &["`inside = true` wants none; delete one of the two"]),
+        ("[media]\norphan_after_s = 0", 13, &["end all audio", "delete the key for 600"]),
+        (
+            "[media]\nsocket = \"/a/path/that/is/longer/than/any/that/the/kernel/would/take/for/a/socket/in/the/file/system/of/this/machine.sock\"",
+            13,
+            &["has 112 bytes, at most 103", "name a shorter `socket`"],
+        ),
         ("[[media]]\nthreads = 2", 12, &["there is one `media`; write it as [media]"]),
         ("[number]\nscript = \"122\"", 12, &["write each as [[number]]"]),
         ("[codes", 12, &["this is no TOML"]),

@@ -2,14 +2,12 @@
 
 use dozvon::clock::{Clock, Moment};
 use dozvon::ids::{LegId, PlayId};
-use dozvon::media::door::{LegSummary, MediaCommand, MediaEvent};
-use dozvon::media::framing::{read_frame, serve, write_command};
+use dozvon::media::door::{Hears, LegSummary, MediaCommand, MediaEvent};
 use dozvon::media::g711;
 use dozvon::media::rtp::{HEADER, Mark, Packet, header};
 use dozvon::media::{Media, MediaNetwork, MediaSettings};
 use dozvon::stream::{Codec, Direction, Stream};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -325,6 +323,42 @@ fn paused_recording_is_silent_and_goes_on() {
 }
 
 #[test]
+fn words_said_twice_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write_wav(&folder.path().join("long.wav"), &speech(1_600, 4));
+    let room = Room::open(MediaSettings {
+        prompt_dirs: vec![folder.path().into()],
+        record_dir: folder.path().into(),
+        threads: 2,
+        ..settings(16)
+    });
+    let mut citizen = room.phone(A, Codec::Pcma);
+    let mut operator = room.phone(B, Codec::Pcma);
+    let local = citizen.target.unwrap();
+    assert_eq!(room.open_leg(A), local);
+
+    room.play(A, 1, &["long"], false);
+    let first = citizen.hear().1;
+    room.play(A, 1, &["long"], false);
+    let rest: Vec<Vec<u8>> = (0..9).map(|_| citizen.hear().1).collect();
+    assert!(!rest.contains(&first), "the prompt began anew");
+    room.wait_for(|event| *event == MediaEvent::PlayEnded { leg: A, play: PlayId(1) });
+
+    for _ in 0..2 {
+        room.media.send(MediaCommand::Record { leg: A, file: "call.wav".into() });
+        room.bridge();
+        citizen.say(&[1; 160]);
+        assert_eq!(operator.hear().1, [1; 160]);
+    }
+    let report = &room.media.legs()[0];
+    assert_eq!((report.leg, report.local, &report.hears), (A, local, &Hears::Bridged { with: B }));
+    assert_eq!(report.recording, Some(("call.wav".into(), false)));
+    room.media.send(MediaCommand::FinishRecord { leg: A, file: "call.wav".into() });
+    room.wait_for(|event| matches!(event, MediaEvent::Recorded { leg: A, .. }));
+    assert_eq!(room.media.legs()[0].recording, None);
+}
+
+#[test]
 fn call_goes_on_when_the_disk_does_not() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("full"), b"").unwrap();
@@ -338,38 +372,6 @@ fn call_goes_on_when_the_disk_does_not() {
     room.wait_for(|event| matches!(event, MediaEvent::RecordFailed { leg: B, .. }));
     citizen.say(&[1; 160]);
     assert_eq!(operator.hear().1, [1; 160]);
-}
-
-#[test]
-fn media_behind_a_socketpair_bridges_two_phones() {
-    let (engine, media) = UnixStream::pair().unwrap();
-    engine.set_read_timeout(Some(PATIENCE)).unwrap();
-    let clock = Clock::start(Moment::ZERO);
-    let server = std::thread::spawn(move || serve(media, settings(16), clock));
-    let (mut writer, mut reader) = (engine.try_clone().unwrap(), engine);
-    let mut send = |command: MediaCommand| write_command(&mut writer, &command).unwrap();
-    let mut phones = [Phone::new(), Phone::new()];
-    send(open(A));
-    send(MediaCommand::Open { leg: B, network: "net".into(), near: Some(A), at: None });
-    for _ in 0..2 {
-        let Some(MediaEvent::Opened { leg, local }) = read_frame(&mut reader).unwrap() else { panic!("not opened") };
-        let phone = &mut phones[usize::from(leg == B)];
-        phone.target = Some(local);
-        send(MediaCommand::Connect { leg, stream: Stream { remote: phone.address(), ..stream(Codec::Pcma) }, learn: false });
-    }
-    send(MediaCommand::Bridge { a: A, b: B });
-    send(MediaCommand::SendDigit { leg: A, digit: '1' });
-    let [citizen, operator] = &mut phones;
-    // The key on its way to the citizen says that the bridge stands.
-    citizen.hear();
-    citizen.say(&[5; 160]);
-    assert_eq!(operator.hear().1, [5; 160]);
-    let Some(MediaEvent::Heard { leg: A, from }) = read_frame(&mut reader).unwrap() else { panic!("not heard") };
-    assert_eq!(from, citizen.address());
-    writer.shutdown(std::net::Shutdown::Write).unwrap();
-    server.join().unwrap().unwrap();
-    let closed: Vec<MediaEvent> = std::iter::from_fn(|| read_frame(&mut reader).unwrap()).collect();
-    assert!(matches!(closed.as_slice(), [MediaEvent::Closed { leg: A, .. }, MediaEvent::Closed { leg: B, .. }]), "{closed:?}");
 }
 
 fn settings(test: u8) -> MediaSettings {

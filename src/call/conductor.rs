@@ -15,7 +15,7 @@ use crate::facts::{Fact, Stamped};
 use crate::ids::*;
 use crate::ivr;
 use crate::journal::{Body, Brain, Heard, Journal, LedgerFold, LegStates, LegWord, LegWritten, LiveCalls, People, Record};
-use crate::media::Media;
+use crate::media::Line;
 use crate::media::door::{MediaCommand, Told};
 use crate::pii::PersonKey;
 use crate::sip::{Received, Sockets, UserAgent};
@@ -31,7 +31,7 @@ pub struct Doors {
     pub house: House,
     pub agent: UserAgent,
     pub sockets: Sockets,
-    pub media: Media,
+    pub media: Line,
     pub media_events: mpsc::UnboundedReceiver<Told>,
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
@@ -55,7 +55,7 @@ pub struct Conductor {
     pub(super) house: House,
     pub(super) agent: UserAgent,
     sockets: Sockets,
-    media: Media,
+    media: Line,
     media_events: mpsc::UnboundedReceiver<Told>,
     /// How far media's events are taken in.
     pub(super) heard: Heard,
@@ -167,6 +167,7 @@ impl Conductor {
                 self.snapshot();
                 if !self.handing_over {
                     self.media.send(MediaCommand::Stop);
+                    self.media.flush();
                 }
                 return;
             }
@@ -446,6 +447,7 @@ impl Conductor {
         for command in self.acts.media.drain(..) {
             self.media.send(command);
         }
+        self.media.flush();
     }
 
     fn is_drained(&self) -> bool {

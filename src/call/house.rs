@@ -54,6 +54,10 @@ impl House {
         Ok(House { path: path.to_owned(), config, numbers, scripts, agents })
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub fn read_again(&self) -> Result<House, String> {
         Self::read(&self.path)
     }

@@ -5,10 +5,11 @@ use super::house::House;
 use super::recovery::restore;
 use super::request::{Engine, Request};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::ids::{IdSource, ScriptId};
 use crate::journal::{Journal, KeptLegs, LegStates, Limits, People};
-use crate::media::door::{MediaEvent, Told};
-use crate::media::{Media, MediaNetwork, MediaSettings};
+use crate::media::door::Told;
+use crate::media::{Line, MediaNetwork, MediaSettings, Start};
 use crate::pii::PersonKey;
 use crate::sip::{Sockets, UserAgent};
 use anyhow::Context;
@@ -62,15 +63,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
             tracing::info!(agent = %account, "a registration of the former life is not taken up");
         }
     }
-    let (media_said, media_events) = mpsc::unbounded_channel();
-    let first = Told { number: 0, event: MediaEvent::Attached { life: u64::from(epoch), legs: Vec::new() } };
-    drop(media_said.send(first));
-    let number = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1));
-    let media = Media::start(media_settings(&house), clock, move |event| {
-        let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        drop(media_said.send(Told { number, event }));
-    })
-    .context("media cannot be started")?;
+    let (media, media_events) = open_media(&house, clock).context("media cannot be started")?;
     let (requests, asked) = mpsc::channel(Engine::MAX_REQUESTS);
     let key = PersonKey::new(person_key(&house.config.data)?);
     let [seed, ..] = secret_words()?;
@@ -108,17 +101,28 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
 /// Bit of the epoch that marks legs that came in.
 const INBOUND: u32 = 1 << 22;
 
-fn media_settings(house: &House) -> MediaSettings {
-    let networks = house.config.networks.iter().map(|network| MediaNetwork {
+fn open_media(house: &House, clock: Clock) -> std::io::Result<(Line, mpsc::UnboundedReceiver<Told>)> {
+    let config = &house.config;
+    if config.media.inside {
+        return Line::inside(media_settings(config), clock);
+    }
+    // Its own program, also after an upgrade has put another file in its place: the two ends of the door are of one build.
+    let start = Start { program: "/proc/self/exe".into(), config: house.path().to_owned() };
+    Line::process(config.media_socket(), config.media.start.then_some(start), clock)
+}
+
+/// What media needs to know of the configuration, in whichever process it runs.
+pub fn media_settings(config: &Config) -> MediaSettings {
+    let networks = config.networks.iter().map(|network| MediaNetwork {
         name: network.name.clone(),
         bind: network.media_ip(),
         ports: network.ports.first..=network.ports.last,
     });
     MediaSettings {
         networks: networks.collect(),
-        threads: house.config.media.threads,
-        prompt_dirs: vec![house.config.scripts.join("prompts")],
-        record_dir: house.config.recordings(),
+        threads: config.media.threads,
+        prompt_dirs: vec![config.scripts.join("prompts")],
+        record_dir: config.recordings(),
         ..MediaSettings::default()
     }
 }

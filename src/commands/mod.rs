@@ -1,7 +1,9 @@
 //! What each subcommand does.
 
+mod media;
 mod serve;
 
+pub use media::media;
 pub use serve::serve;
 
 use anyhow::Context;

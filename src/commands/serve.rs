@@ -209,7 +209,7 @@ async fn obey_signals(engine: Engine) {
     }
 }
 
-fn log_to_stderr() {
+pub fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOZVON_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

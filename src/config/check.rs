@@ -3,6 +3,7 @@
 use super::read::{File, Placed};
 use super::*;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// Agents of one `[[agents]]` group; a line that needs more has several groups.
 const MAX_GROUP: u32 = 10_000;
@@ -25,7 +26,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let http = http(file, env);
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
-    let media = file.table("media");
+    let media = media(file, Path::new(&data));
     let recording = file.table("recording");
     let limits = limits(file);
     let codes = codes(file);
@@ -47,7 +48,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         http: http?,
         booking: booking?.value,
         webhooks,
-        media: media?.value,
+        media: media?,
         recording: recording?.value,
         limits: limits?,
         codes: codes?,
@@ -441,6 +442,36 @@ fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
         }
     }
     values(webhooks)
+}
+
+/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is four longer.
+const SOCKET_PATH_MAX: usize = 103;
+
+fn media(file: &mut File, data: &Path) -> Option<Media> {
+    let media = file.table::<Media>("media")?;
+    let it = &media.value;
+    if it.inside {
+        for key in ["start", "socket", "orphan_after_s"] {
+            if media.gives(key) {
+                let message = format!("`{key}` is for a media process, and `inside = true` wants none; delete one of the two");
+                file.complain(media.place(key), message);
+            }
+        }
+    }
+    let socket = it.socket.clone().unwrap_or_else(|| data.join("media.sock"));
+    let length = socket.as_os_str().len();
+    if !it.inside && length > SOCKET_PATH_MAX {
+        let message = format!(
+            "the path of the media socket has {length} bytes, at most {SOCKET_PATH_MAX} are allowed; name a shorter `socket`, such as \
+             \"/run/dozvon/media.sock\""
+        );
+        file.complain(media.place("socket"), message);
+    }
+    if it.orphan_after.is_zero() {
+        let message = "0 would end all audio whenever the engine is started anew; delete the key for 600";
+        file.complain(media.place("orphan_after_s"), message);
+    }
+    Some(media.value)
 }
 
 fn limits(file: &mut File) -> Option<Limits> {

@@ -107,6 +107,11 @@ impl Config {
         forms
     }
 
+    /// Where the media process listens.
+    pub fn media_socket(&self) -> PathBuf {
+        self.media.socket.clone().unwrap_or_else(|| self.data.join("media.sock"))
+    }
+
     /// Where recordings are kept.
     pub fn recordings(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.data.join("recordings"))
@@ -406,6 +411,16 @@ pub struct Media {
     /// 0: one per core.
     #[serde(default)]
     pub threads: usize,
+    /// On threads of the engine: its end is then the end of all audio.
+    #[serde(default)]
+    pub inside: bool,
+    /// The engine starts a media process if none listens; else somebody else does.
+    #[serde(default = "yes")]
+    pub start: bool,
+    socket: Option<PathBuf>,
+    /// Without an engine for so long, the media process ends.
+    #[serde(rename = "orphan_after_s", with = "seconds", default = "secs::<600>")]
+    pub orphan_after: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,6 +1,6 @@
 //! One party's audio: its socket, whom it hears and who is heard, what plays to it, its keys and its recording.
 
-use super::door::{LegSummary, MediaEvent};
+use super::door::{Hears, LegReport, LegSummary, MediaEvent};
 use super::dtmf::{Event, KeyListener, KeySender, KeyStep};
 use super::g711;
 use super::ports::Port;
@@ -9,13 +9,15 @@ use super::record::{Recording, Side};
 use super::rtp::{self, Arrival, HEADER, Mark, OutStream, Packet, Received, TICKS_PER_PACKET};
 use super::source::Source;
 use crate::clock::Moment;
-use crate::ids::{LegId, PlayId};
+use crate::ids::{LegId, PlayId, PromptId};
 use crate::stream::{Codec, Stream};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// Payload types from here on are given out by SDP (RFC 3551 §6). We agree on one such only: telephone-event.
 const DYNAMIC_TYPES: std::ops::RangeInclusive<u8> = 96..=127;
+/// More datagrams than a leg's receive buffer holds.
+const STALE_MAX: usize = 256;
 const FRAME: usize = TICKS_PER_PACKET as usize;
 
 pub struct Leg {
@@ -41,9 +43,12 @@ pub struct Leg {
     silence_told: bool,
 }
 
-struct Playing {
-    play: PlayId,
-    list: Playlist,
+/// What was asked, for whoever asks what is heard, and what it comes to.
+pub struct Playing {
+    pub play: PlayId,
+    pub prompts: Vec<PromptId>,
+    pub repeat: bool,
+    pub list: Playlist,
 }
 
 /// A packet of the far end that may be passed on.
@@ -99,8 +104,12 @@ impl Leg {
         self.stream = Some(stream);
     }
 
-    pub fn play(&mut self, play: PlayId, list: Playlist) {
-        self.playing = Some(Box::new(Playing { play, list }));
+    pub fn plays(&self, play: PlayId) -> bool {
+        self.playing.as_ref().is_some_and(|playing| playing.play == play)
+    }
+
+    pub fn play(&mut self, playing: Playing) {
+        self.playing = Some(Box::new(playing));
     }
 
     pub fn stop_play(&mut self) {
@@ -218,6 +227,36 @@ impl Leg {
         })
     }
 
+    /// The house itself did not run for `gap`: nobody was silent meanwhile, and what waits in the socket is too old to be heard. Keys
+    /// count however late.
+    pub fn catch_up(&mut self, now: Moment, gap: Duration, datagram: &mut [u8], tell: &dyn Fn(MediaEvent)) {
+        self.quiet_since = self.quiet_since + gap;
+        let recording = self.recording.take();
+        for _ in 0..STALE_MAX {
+            let Ok((len, from)) = self.socket.recv_from(datagram) else { break };
+            let Some(bytes) = datagram.get(..len) else { break };
+            self.take(now, from, bytes, tell);
+        }
+        self.recording = recording;
+    }
+
+    /// `peer` is the other leg of its bridge. A prompt on a bridged leg is what is heard.
+    pub fn report(&self, now: Moment, peer: Option<LegId>) -> LegReport {
+        let hears = match (&self.playing, peer) {
+            (Some(playing), _) => Hears::Plays { play: playing.play, prompts: playing.prompts.clone(), repeat: playing.repeat },
+            (None, Some(with)) => Hears::Bridged { with },
+            (None, None) => Hears::Nothing,
+        };
+        LegReport {
+            leg: self.id,
+            local: self.port.address,
+            stream: self.stream,
+            hears,
+            recording: self.recording.as_ref().map(|recording| (recording.file().to_owned(), recording.is_paused())),
+            silent_ms: now.since(self.quiet_since).as_millis() as u64,
+        }
+    }
+
     pub fn recording_begins_anew(&mut self, now: Moment) {
         if let Some(recording) = &mut self.recording {
             recording.begin_anew(now);
@@ -281,4 +320,25 @@ fn content_of(packet: &Packet, payload: &[u8], stream: &Stream) -> Option<Conten
         return Event::read(payload).map(Content::Key);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Direction;
+
+    #[test]
+    fn time_in_which_media_did_not_run_is_nobodys_silence() {
+        let (ours, far_end) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        ours.set_nonblocking(true).unwrap();
+        let (address, remote) = (ours.local_addr().unwrap(), far_end.local_addr().unwrap());
+        let mut leg = Leg::new(LegId(1), Port { network: 0, address }, ours, OutStream::new(1, 1, 1), Moment::ZERO);
+        let direction = Direction::SendRecv;
+        let stream = Stream { remote, codec: Codec::Pcma, telephone_event: None, ptime_ms: 20, direction };
+        leg.connect(Moment::ZERO, stream, false);
+        let (limit, stopped) = (Duration::from_secs(10), Duration::from_secs(60));
+        leg.catch_up(Moment::from_secs(61), stopped, &mut [0; 2_048], &|_| {});
+        assert_eq!(leg.newly_silent(Moment::from_secs(69), limit), None);
+        assert_eq!(leg.newly_silent(Moment::from_secs(70), limit), Some(limit));
+    }
 }

@@ -1,4 +1,5 @@
-//! Audio: RTP, codecs, digits, prompts, bridge, recorder; on threads of its own behind a door of plain data.
+//! Audio: RTP, codecs, digits, prompts, bridge, recorder; on threads of its own behind a door of plain data. `process` runs them in a
+//! process of its own, `line` is the engine's end of the door.
 //!
 //! This file is the post room: it knows which thread has which leg and brings each command there. Legs that will be bridged are
 //! opened on one thread (`near`); if two others are to be bridged, one of them moves.
@@ -8,8 +9,11 @@ pub mod dtmf;
 pub mod framing;
 pub mod g711;
 mod leg;
+mod line;
 mod poll;
 mod ports;
+mod post;
+pub mod process;
 mod prompts;
 mod record;
 pub mod rtp;
@@ -17,11 +21,12 @@ mod source;
 mod thread;
 mod wheel;
 
+pub use line::{Line, Start};
 pub use ports::MediaNetwork;
 
 use crate::clock::Clock;
 use crate::ids::LegId;
-use door::{MediaCommand, MediaEvent};
+use door::{LegReport, MediaCommand, MediaEvent};
 use poll::Waker;
 use ports::Ports;
 use prompts::Library;
@@ -140,7 +145,9 @@ impl Media {
                 self.house.reload_prompts();
                 None
             }
-            // To come with the media process.
+            // Of one whose leg is gone any thread can do it.
+            MediaCommand::FinishRecord { leg, .. } => self.house.thread_of(*leg).or(Some(0)),
+            // Words for whoever keeps what was told: the process.
             MediaCommand::Noted { .. } | MediaCommand::Stop => None,
             MediaCommand::Connect { leg, .. }
             | MediaCommand::Play { leg, .. }
@@ -150,12 +157,25 @@ impl Media {
             | MediaCommand::PauseRecord { leg, .. }
             | MediaCommand::StopRecord { leg }
             | MediaCommand::SendDigit { leg, .. }
-            | MediaCommand::FinishRecord { leg, .. }
             | MediaCommand::Close { leg } => self.house.thread_of(*leg),
         };
         if let Some(mailbox) = thread.and_then(|thread| self.house.threads.get(thread)) {
             mailbox.put(Order::Command(command));
         }
+    }
+
+    /// Every leg, as the commands sent before have left it.
+    pub fn legs(&self) -> Vec<LegReport> {
+        // No leg moves from one thread to another meanwhile.
+        let _routes = lock(&self.house.routes);
+        let (to, reports) = mpsc::channel();
+        for mailbox in &self.house.threads {
+            mailbox.put(Order::Report(to.clone()));
+        }
+        drop(to);
+        let mut legs: Vec<LegReport> = reports.into_iter().flatten().collect();
+        legs.sort_by_key(|report| report.leg);
+        legs
     }
 }
 

@@ -1,9 +1,13 @@
-//! What the kernel offers and the standard library does not: one epoll, a wake-up call, and socket options for audio.
+//! What the kernel offers and the standard library does not: one epoll, a wake-up call, socket options for audio, a write that never
+//! waits, a session of one's own.
 
 use crate::clock::Moment;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -119,6 +123,20 @@ pub fn bind_audio(address: SocketAddr) -> io::Result<UdpSocket> {
 pub fn sleep_precisely() {
     // SAFETY: no pointers.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+}
+
+/// Writes what the socket's buffer takes at this moment. `WouldBlock` if that is nothing.
+pub fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` outlives the call and its length is its own.
+    let sent = unsafe { libc::send(stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// What `command` starts is no part of this session: signals of the terminal do not reach it.
+pub fn leave_session(command: &mut Command) {
+    // SAFETY: setsid is async-signal-safe and touches no memory. It fails only for the leader of a group, which a fork never is.
+    unsafe { command.pre_exec(|| checked(libc::setsid()).map(drop)) };
 }
 
 fn set_option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

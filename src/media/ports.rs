@@ -66,8 +66,7 @@ impl Ports {
     }
 
     pub fn take(&mut self, now: Moment, network: &str) -> Result<Port, PortError> {
-        let at = self.by_name.get(network).copied().ok_or_else(|| PortError::NoSuchNetwork(network.into()))?;
-        let pool = self.networks.get_mut(at).ok_or_else(|| PortError::NoSuchNetwork(network.into()))?;
+        let (at, pool) = self.pool(network)?;
         while let Some((until, port)) = pool.resting.front().copied()
             && until <= now
         {
@@ -76,6 +75,25 @@ impl Ports {
         }
         let port = pool.free.pop_front().ok_or_else(|| PortError::NoneFree(network.into()))?;
         Ok(Port { network: at, address: SocketAddr::new(pool.bind, port) })
+    }
+
+    /// This very port, also if it rests: the far end of the leg that stood there still sends to it. `None` if it is taken or none of
+    /// this network's.
+    pub fn take_again(&mut self, network: &str, address: SocketAddr) -> Option<Port> {
+        let (at, pool) = self.pool(network).ok().filter(|(_, pool)| pool.bind == address.ip())?;
+        if let Some(place) = pool.free.iter().position(|port| *port == address.port()) {
+            pool.free.remove(place)?;
+        } else {
+            let place = pool.resting.iter().position(|(_, port)| *port == address.port())?;
+            pool.resting.remove(place)?;
+        }
+        Some(Port { network: at, address })
+    }
+
+    fn pool(&mut self, network: &str) -> Result<(usize, &mut Pool), PortError> {
+        let missing = || PortError::NoSuchNetwork(network.into());
+        let at = self.by_name.get(network).copied().ok_or_else(missing)?;
+        Ok((at, self.networks.get_mut(at).ok_or_else(missing)?))
     }
 
     pub fn put_to_rest(&mut self, now: Moment, port: &Port) {
@@ -125,5 +143,17 @@ mod tests {
         assert_eq!(number(ports.take(Moment(14_999_999), "trunk")), None);
         assert_eq!(number(ports.take(Moment::from_secs(15), "trunk")), Some(4002));
         assert_eq!(number(ports.take(Moment::from_secs(15), "trunk")), None);
+    }
+
+    #[test]
+    fn port_of_a_former_life_is_taken_again_also_while_it_rests() {
+        let mut ports = ports();
+        let taken = ports.take(Moment::ZERO, "trunk").unwrap();
+        assert_eq!(ports.take_again("trunk", taken.address), None);
+        ports.put_to_rest(Moment::ZERO, &taken);
+        assert_eq!(ports.take_again("trunk", taken.address), Some(taken));
+        assert_eq!(number(ports.take(Moment::from_secs(60), "trunk")), Some(4004));
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 4002));
+        assert_eq!(ports.take_again("trunk", elsewhere), None);
     }
 }

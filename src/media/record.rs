@@ -47,9 +47,26 @@ pub struct Recorder {
 }
 
 enum Job {
-    Start { recording: u64, leg: LegId, file: String, path: PathBuf },
-    Chunk { recording: u64, chunk: Chunk },
-    Stop { recording: u64, chunk: Chunk },
+    Start {
+        recording: u64,
+        leg: LegId,
+        file: String,
+        path: PathBuf,
+    },
+    /// Bring a file that nobody writes to a valid end.
+    Finish {
+        leg: LegId,
+        file: String,
+        path: PathBuf,
+    },
+    Chunk {
+        recording: u64,
+        chunk: Chunk,
+    },
+    Stop {
+        recording: u64,
+        chunk: Chunk,
+    },
 }
 
 /// What came in half a second. Times are ticks since the recording began.
@@ -92,8 +109,13 @@ impl Recorder {
     pub fn record(&self, now: Moment, leg: LegId, file: String, path: PathBuf) -> Recording {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         // The writer outlives every recorder; if it is gone the process is going down.
-        let _ = self.jobs.send(Job::Start { recording: number, leg, file, path });
-        Recording { recorder: self.clone(), number, began: now, chunk: Chunk::default(), chunk_began: now, paused: false }
+        let _ = self.jobs.send(Job::Start { recording: number, leg, file: file.clone(), path });
+        Recording { recorder: self.clone(), number, file, began: now, chunk: Chunk::default(), chunk_began: now, paused: false }
+    }
+
+    /// For a file whose recording ended with the process that wrote it.
+    pub fn finish(&self, leg: LegId, file: String, path: PathBuf) {
+        let _ = self.jobs.send(Job::Finish { leg, file, path });
     }
 }
 
@@ -101,6 +123,8 @@ impl Recorder {
 pub struct Recording {
     recorder: Recorder,
     number: u64,
+    /// As the door calls it.
+    file: String,
     began: Moment,
     chunk: Chunk,
     chunk_began: Moment,
@@ -108,6 +132,14 @@ pub struct Recording {
 }
 
 impl Recording {
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     pub fn audio(&mut self, now: Moment, side: Side, codec: Codec, timestamp: u32, payload: &[u8]) {
         if self.paused {
             return;
@@ -168,7 +200,11 @@ fn write_all(inbox: mpsc::Receiver<Job>, waiting: &AtomicUsize, tell: impl Fn(Me
     let mut tracks: BTreeMap<u64, Track> = BTreeMap::new();
     for job in inbox {
         match job {
-            Job::Start { recording, leg, file, path } => match Track::create(&path, leg, &file) {
+            Job::Finish { leg, file, path } => match finish(&path) {
+                Ok(frames) => tell(MediaEvent::Recorded { leg, file, ms: u64::from(frames) / 8, gaps: 1 }),
+                Err(error) => tell(failed(leg, &file, &error)),
+            },
+            Job::Start { recording, leg, file, path } => match Track::open(&path, leg, &file) {
                 Ok(track) => {
                     tracks.insert(recording, track);
                 }
@@ -199,11 +235,39 @@ fn failed(leg: LegId, file: &str, error: &io::Error) -> MediaEvent {
     MediaEvent::RecordFailed { leg, file: file.into(), why: error.to_string() }
 }
 
+/// Gives a file that was cut off a header that fits; the answer is its frames. What the writer had not written yet is its gap.
+fn finish(path: &Path) -> io::Result<u32> {
+    let wav = File::options().read(true).write(true).open(path)?;
+    let frames = frames_of(&wav)?;
+    wav.set_len(WAV_HEADER as u64 + u64::from(frames) * u64::from(FRAME_BYTES))?;
+    wav.write_all_at(&wav_header(frames), 0)?;
+    Ok(frames)
+}
+
+/// How many whole frames lie in a recording of ours, whatever its header says of its length.
+fn frames_of(wav: &File) -> io::Result<u32> {
+    let mut header = [0; WAV_HEADER];
+    wav.read_exact_at(&mut header, 0)?;
+    let ours = wav_header(0);
+    // Between the two sizes stand the form and the format.
+    if header.get(..4) != ours.get(..4) || header.get(8..40) != ours.get(8..40) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is there already and is no recording of ours"));
+    }
+    let bytes = wav.metadata()?.len().saturating_sub(WAV_HEADER as u64);
+    u32::try_from(bytes / u64::from(FRAME_BYTES)).map_err(|_| too_long())
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "the recording is longer than a day")
+}
+
 /// One file being written.
 struct Track {
     leg: LegId,
     file: String,
     wav: File,
+    /// The frame at which this recording began: not 0 if the file goes on with what another life of media wrote.
+    first: u32,
     /// Frames in the file; `window` goes on from there.
     written: u32,
     window: Vec<[i16; 2]>,
@@ -223,26 +287,37 @@ struct Lane {
 }
 
 impl Track {
-    fn create(path: &Path, leg: LegId, file: &str) -> io::Result<Track> {
+    /// A file that is there already goes on, in time with the call.
+    fn open(path: &Path, leg: LegId, file: &str) -> io::Result<Track> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let wav = File::create(path)?;
-        wav.write_all_at(&wav_header(0), 0)?;
+        let wav = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let goes_on = wav.metadata()?.len() >= WAV_HEADER as u64;
+        let first = if goes_on { frames_of(&wav)?.saturating_add(frames_missed(&wav)?) } else { 0 };
+        if first > FRAMES_MAX {
+            return Err(too_long());
+        }
+        if goes_on {
+            // The hole that this leaves reads as silence.
+            wav.set_len(WAV_HEADER as u64 + u64::from(first) * u64::from(FRAME_BYTES))?;
+        }
+        wav.write_all_at(&wav_header(first), 0)?;
         Ok(Track {
             leg,
             file: file.into(),
             wav,
-            written: 0,
+            first,
+            written: first,
             window: Vec::new(),
             left: Lane::default(),
             right: Lane::default(),
-            gaps: 0,
+            gaps: u32::from(goes_on),
             bytes: Vec::new(),
         })
     }
 
-    /// Lays out a chunk and writes the frames up to `settled`, which nothing can change any more.
+    /// Lays out a chunk and writes the frames up to `settled` (ticks of the chunk), which nothing can change any more.
     fn take(&mut self, chunk: &Chunk, settled: u32) -> io::Result<()> {
         let mut payloads = chunk.payloads.as_slice();
         for entry in &chunk.entries {
@@ -250,13 +325,13 @@ impl Track {
                 What::Audio { side, codec, timestamp, len } => {
                     let Some((payload, rest)) = payloads.split_at_checked(len) else { break };
                     payloads = rest;
-                    self.lay(side, codec, entry.at, timestamp, payload);
+                    self.lay(side, codec, self.first.saturating_add(entry.at), timestamp, payload);
                 }
-                What::Key => self.left.end = self.left.end.map(|end| end.max(entry.at)),
+                What::Key => self.left.end = self.left.end.map(|end| end.max(self.first.saturating_add(entry.at))),
                 What::Anew => (self.left, self.right) = (Lane::default(), Lane::default()),
             }
         }
-        self.write_until(settled)
+        self.write_until(self.first.saturating_add(settled))
     }
 
     fn lay(&mut self, side: Side, codec: Codec, at: u32, timestamp: u32, payload: &[u8]) {
@@ -291,7 +366,7 @@ impl Track {
             return Ok(());
         }
         if settled > FRAMES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the recording is longer than a day"));
+            return Err(too_long());
         }
         let known = self.window.len().min(count as usize);
         self.bytes.clear();
@@ -307,8 +382,9 @@ impl Track {
         Ok(())
     }
 
+    /// In ticks of the chunks.
     fn end(&self) -> u32 {
-        self.written.saturating_add(self.window.len() as u32)
+        self.written.saturating_add(self.window.len() as u32).saturating_sub(self.first)
     }
 
     fn recorded(self) -> MediaEvent {
@@ -325,6 +401,18 @@ impl Lane {
         self.anchor = Some((timestamp, start));
         start
     }
+}
+
+/// How long nobody has written to the file, in frames. The file system's clock says when it was written last and when it is written
+/// now; what had not settled then is missing too.
+fn frames_missed(wav: &File) -> io::Result<u32> {
+    let last = wav.metadata()?.modified()?;
+    let mut byte = [0];
+    wav.read_exact_at(&mut byte, 0)?;
+    wav.write_all_at(&byte, 0)?;
+    let missed = wav.metadata()?.modified()?.duration_since(last).unwrap_or_default();
+    let frames = u32::try_from(missed.as_millis().saturating_mul(8)).map_err(|_| too_long())?;
+    Ok(frames.saturating_add(SLACK_TICKS))
 }
 
 /// RIFF, PCM, two channels of 16 bits at 8 kHz, with the sizes of that many frames.
@@ -349,7 +437,7 @@ mod tests {
     fn recorded(entries: Vec<Entry>, until: u32, channel: usize) -> (Vec<(bool, usize)>, u32) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("call.wav");
-        let mut track = Track::create(&path, LegId(1), "call.wav").unwrap();
+        let mut track = Track::open(&path, LegId(1), "call.wav").unwrap();
         let payloads = vec![0xAA; entries.len() * 160];
         track.take(&Chunk { entries, payloads, until }, until).unwrap();
         let samples: Vec<i16> = hound::WavReader::open(&path).unwrap().into_samples().map(Result::unwrap).collect();
@@ -375,6 +463,41 @@ mod tests {
     fn timestamp_that_strays_from_the_clock_is_not_believed() {
         let entries = vec![said(Side::FarEndSays, 0, 7000), said(Side::FarEndSays, 160, 9_000_000)];
         assert_eq!(recorded(entries, 320, 0), (vec![(true, 2)], 0));
+    }
+
+    #[test]
+    fn file_that_was_cut_off_goes_on_in_time_with_the_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.wav");
+        let chunk = |until| Chunk { entries: vec![said(Side::FarEndSays, 0, 7000)], payloads: vec![0xAA; 160], until };
+        let mut track = Track::open(&path, LegId(1), "call.wav").unwrap();
+        track.take(&chunk(4_000), 3_200).unwrap();
+        // Ten seconds ago, in the middle of a frame.
+        track.wav.set_len(track.wav.metadata().unwrap().len() + 3).unwrap();
+        let modified = track.wav.metadata().unwrap().modified().unwrap();
+        track.wav.set_modified(modified - Duration::from_secs(10)).unwrap();
+
+        let mut track = Track::open(&path, LegId(1), "call.wav").unwrap();
+        track.take(&chunk(160), 160).unwrap();
+
+        let MediaEvent::Recorded { ms, gaps: 1, .. } = track.recorded() else { panic!("not one gap") };
+        let samples: Vec<i16> = hound::WavReader::open(&path).unwrap().into_samples().map(Result::unwrap).collect();
+        assert_eq!(samples.len() as u64 / 2 / 8, ms);
+        // 0.4 s settled before, 0.1 s not, then ten seconds.
+        let second = samples.iter().step_by(2).skip(160).position(|sample| *sample != 0).unwrap() + 160;
+        assert!((84_000..86_000).contains(&second), "the second word lies at {second}");
+    }
+
+    #[test]
+    fn file_that_nobody_writes_any_more_is_brought_to_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.wav");
+        assert!(finish(&path).is_err());
+        std::fs::write(&path, [wav_header(9).as_slice(), &[1; 4 * 800 + 2]].concat()).unwrap();
+        assert_eq!(finish(&path).unwrap(), 800);
+        assert_eq!(hound::WavReader::open(&path).unwrap().duration(), 800);
+        std::fs::write(&path, [7; 100]).unwrap();
+        assert!(finish(&path).is_err(), "a foreign file was taken for a recording");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One media thread: it alone owns its legs and their sockets. What passes through leaves as it arrives; what is made here leaves
 //! with the wheel.
 
-use super::door::{MediaCommand, MediaEvent};
-use super::leg::{Leg, Turn};
+use super::door::{LegReport, MediaCommand, MediaEvent};
+use super::leg::{Leg, Playing, Turn};
 use super::poll::{Poll, Waker, bind_audio};
 use super::ports::Ports;
 use super::prompts::{Library, Playlist};
@@ -13,7 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::ids::{LegId, PlayId, PromptId};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -27,6 +27,8 @@ const DATAGRAM_MAX: usize = 2_048;
 const BIND_ATTEMPTS: usize = 8;
 /// How often silences and recordings are looked after.
 const SWEEP: Duration = Duration::from_millis(250);
+/// Who comes back this late was stopped, or starved: an idle thread sleeps no longer than `SWEEP`.
+const STALLED: Duration = Duration::from_millis(500);
 /// Names of missing prompts remembered, so that each is told once.
 const MISSING_TOLD_MAX: usize = 1_000;
 
@@ -40,6 +42,8 @@ pub enum Order {
         to: mpsc::SyncSender<Option<Box<Leg>>>,
     },
     Receive(Box<Leg>),
+    /// Say which legs are here, as all orders before have left them.
+    Report(mpsc::Sender<Vec<LegReport>>),
     Stop,
 }
 
@@ -66,6 +70,8 @@ pub struct MediaThread {
     places: HashMap<LegId, u32>,
     free_places: Vec<u32>,
     sweep_due: Moment,
+    /// When the last turn looked at the clock.
+    ran_at: Moment,
     missing_told: BTreeSet<PromptId>,
     /// The leg being served: if the house has a fault there, only this leg pays for it.
     serving: Option<u32>,
@@ -101,6 +107,7 @@ impl MediaThread {
             places: HashMap::new(),
             free_places: Vec::new(),
             sweep_due: now,
+            ran_at: now,
             missing_told: BTreeSet::new(),
             serving: None,
             stopped: false,
@@ -132,6 +139,10 @@ impl MediaThread {
         self.poll.wait(now, self.wheel.due().map_or(self.sweep_due, |due| due.min(self.sweep_due)))?;
         // 2. Pass on what arrived.
         let now = self.clock.now();
+        let gap = now.since(std::mem::replace(&mut self.ran_at, now));
+        if gap > STALLED {
+            self.catch_up(now, gap);
+        }
         let mut woken = false;
         let mut at = 0;
         while let Some(token) = self.poll.ready(at) {
@@ -157,6 +168,16 @@ impl MediaThread {
         }
         self.serving = None;
         Ok(())
+    }
+
+    fn catch_up(&mut self, now: Moment, gap: Duration) {
+        tracing::warn!(ms = gap.as_millis() as u64, "the media thread did not run; what came meanwhile is not passed on");
+        for place in 0..self.legs.len() as u32 {
+            self.serving = Some(place);
+            if let Some(leg) = leg_at(&mut self.legs, place) {
+                leg.catch_up(now, gap, self.datagram.as_mut(), &self.tell);
+            }
+        }
     }
 
     /// One datagram of one leg; if more wait there, the next look sees them.
@@ -197,16 +218,18 @@ impl MediaThread {
                 let _ = to.send(leg);
             }
             Order::Receive(leg) => self.insert(now, leg),
+            // Who asked may have gone.
+            Order::Report(to) => drop(to.send(self.report(now))),
             Order::Stop => self.stopped = true,
         }
     }
 
     fn command(&mut self, now: Moment, command: MediaCommand) {
         match command {
-            MediaCommand::Open { leg, network, near: _, at: _ } => self.open(now, leg, &network),
+            MediaCommand::Open { leg, network, near: _, at } => self.open(now, leg, &network, at),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
             MediaCommand::Connect { leg, stream, learn } => self.with_leg(now, leg, |leg, _| leg.connect(now, stream, learn)),
-            MediaCommand::Play { leg, play, prompts, repeat } => self.play(now, leg, play, &prompts, repeat),
+            MediaCommand::Play { leg, play, prompts, repeat } => self.play(now, leg, play, prompts, repeat),
             MediaCommand::StopPlay { leg } => self.with_leg(now, leg, |leg, _| leg.stop_play()),
             MediaCommand::Unbridge { leg } => {
                 if let Some(place) = self.places.get(&leg).copied() {
@@ -234,17 +257,18 @@ impl MediaThread {
                     self.close(now, place);
                 }
             }
-            // The post room reads the folders and sends the library.
-            MediaCommand::ReloadPrompts | MediaCommand::FinishRecord { .. } | MediaCommand::Noted { .. } | MediaCommand::Stop => {
-            }
+            MediaCommand::FinishRecord { leg, file } => self.finish_record(now, leg, file),
+            // The post room reads the folders and sends the library; the process keeps what it told.
+            MediaCommand::ReloadPrompts | MediaCommand::Noted { .. } | MediaCommand::Stop => {}
         }
     }
 
-    fn open(&mut self, now: Moment, leg: LegId, network: &str) {
-        if self.places.contains_key(&leg) {
+    fn open(&mut self, now: Moment, leg: LegId, network: &str, at: Option<SocketAddr>) {
+        if let Some(open) = self.places.get(&leg).copied().and_then(|place| leg_at(&mut self.legs, place)) {
+            (self.tell)(MediaEvent::Opened { leg, local: open.port.address });
             return;
         }
-        match self.bind(now, leg, network) {
+        match self.bind(now, leg, network, at) {
             Ok(opened) => {
                 let local = opened.port.address;
                 self.insert(now, opened);
@@ -257,11 +281,15 @@ impl MediaThread {
         }
     }
 
-    fn bind(&self, now: Moment, leg: LegId, network: &str) -> Result<Box<Leg>, String> {
+    fn bind(&self, now: Moment, leg: LegId, network: &str, at: Option<SocketAddr>) -> Result<Box<Leg>, String> {
         let out = new_stream().map_err(|error| error.to_string())?;
         let mut why = String::new();
+        let mut again = at.and_then(|at| lock(&self.common.ports).take_again(network, at));
         for _ in 0..BIND_ATTEMPTS {
-            let port = lock(&self.common.ports).take(now, network).map_err(|error| error.to_string())?;
+            let port = match again.take() {
+                Some(port) => port,
+                None => lock(&self.common.ports).take(now, network).map_err(|error| error.to_string())?,
+            };
             match bind_audio(port.address) {
                 Ok(socket) => return Ok(Box::new(Leg::new(leg, port, socket, out, now))),
                 Err(error) => {
@@ -273,12 +301,13 @@ impl MediaThread {
         Err(why)
     }
 
-    fn play(&mut self, now: Moment, leg: LegId, play: PlayId, prompts: &[PromptId], repeat: bool) {
-        if !self.places.contains_key(&leg) {
+    fn play(&mut self, now: Moment, leg: LegId, play: PlayId, prompts: Vec<PromptId>, repeat: bool) {
+        let known = self.places.get(&leg).copied().and_then(|place| leg_at(&mut self.legs, place));
+        if known.is_none_or(|leg| leg.plays(play)) {
             return;
         }
         let mut found = Vec::with_capacity(prompts.len());
-        for prompt in prompts {
+        for prompt in &prompts {
             match self.library.get(prompt) {
                 Some(known) => found.push(known),
                 None if self.missing_told.len() < MISSING_TOLD_MAX && self.missing_told.insert(prompt.clone()) => {
@@ -287,7 +316,8 @@ impl MediaThread {
                 None => {}
             }
         }
-        self.with_leg(now, leg, |leg, _| leg.play(play, Playlist::new(found, repeat)));
+        let playing = Playing { play, prompts, repeat, list: Playlist::new(found, repeat) };
+        self.with_leg(now, leg, |leg, _| leg.play(playing));
     }
 
     fn bridge(&mut self, a: LegId, b: LegId) {
@@ -316,11 +346,30 @@ impl MediaThread {
         let path = self.common.record_dir.join(&file);
         let recorder = self.recorder.clone();
         self.with_leg(now, leg, |leg, _| {
+            if leg.recording.as_ref().is_some_and(|recording| recording.file() == file) {
+                return;
+            }
             let fresh = recorder.record(now, leg.id, file, path);
             if let Some(former) = leg.recording.replace(Box::new(fresh)) {
                 former.stop(now);
             }
         });
+    }
+
+    fn finish_record(&mut self, now: Moment, leg: LegId, file: String) {
+        let here = self.places.get(&leg).copied().and_then(|place| leg_at(&mut self.legs, place));
+        match here.and_then(|leg| leg.recording.take_if(|recording| recording.file() == file)) {
+            Some(recording) => recording.stop(now),
+            None => {
+                let path = self.common.record_dir.join(&file);
+                self.recorder.finish(leg, file, path);
+            }
+        }
+    }
+
+    fn report(&self, now: Moment) -> Vec<LegReport> {
+        let id_at = |place: u32| self.legs.get(place as usize)?.as_ref().map(|leg| leg.id);
+        self.legs.iter().flatten().map(|leg| leg.report(now, leg.peer.and_then(id_at))).collect()
     }
 
     /// Does something to a leg and gives it a seat on the wheel if there is something to be made for it then.

@@ -28,6 +28,8 @@ pub struct Plan {
     pub closed: bool,
     /// The script of 122.
     pub script: &'static str,
+    /// Keys of `[media]`.
+    pub media: &'static str,
     pub log: &'static str,
 }
 
@@ -42,6 +44,7 @@ impl Default for Plan {
             recording: false,
             closed: false,
             script: "line",
+            media: "inside = true",
             log: "debug,sqlx=warn",
         }
     }
@@ -156,7 +159,7 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, media, .. } = self;
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -211,6 +214,9 @@ queue_after_s = 1
 
 [booking]
 kind = "reference"
+
+[media]
+{media}
 
 [recording]
 enabled = {recording}
