@@ -353,6 +353,7 @@ impl Conductor {
     }
 
     fn write_down(&mut self) {
+        self.write_legs();
         let people = self.people.commit().and(self.leg_states.commit());
         let facts = self.journal.commit();
         if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {

@@ -21,7 +21,7 @@ impl Conductor {
         match event {
             sip::Event::Invited(invited) => self.call_arrives(*invited),
             sip::Event::Blocked { trunk, dialled, caller, status: _ } => self.call_blocked(trunk, dialled, caller.as_ref()),
-            sip::Event::Confirmed { leg } => self.leg_settled(leg),
+            sip::Event::Confirmed { .. } => {}
             sip::Event::Cancelled { leg } => self.leg_over(leg, |_| talk::Event::Cancelled),
             sip::Event::Ringing { leg, early } => {
                 if let Some(stream) = early {
@@ -31,7 +31,6 @@ impl Conductor {
             }
             sip::Event::Answered { leg, stream } => {
                 self.legs.agreed_on(&mut self.acts, leg, stream);
-                self.leg_settled(leg);
                 self.tell_talk(leg, talk::Event::Answered { leg });
             }
             sip::Event::Refused { leg, status } => self.leg_over(leg, |leg| talk::Event::Refused { leg, status }),
@@ -217,10 +216,12 @@ impl Conductor {
         self.legs.close(&mut self.acts, leg);
     }
 
-    /// A dialog stands: what a successor of ours would need to go on with it is written down.
-    fn leg_settled(&mut self, leg: LegId) {
-        if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), self.agent.leg_state(leg)) {
-            self.leg_states.append(&LegWritten { at: self.now, call, leg, dialog, media: self.legs.agreed(leg) });
+    /// What changed of each leg is written down: what a successor of ours would need to go on with it.
+    pub(super) fn write_legs(&mut self) {
+        while let Some((leg, dialog)) = self.agent.poll_written() {
+            if let (Some(call), Some(dialog)) = (self.legs.call_of(leg), dialog) {
+                self.leg_states.append(&LegWritten { at: self.now, call, leg, dialog, media: self.legs.agreed(leg) });
+            }
         }
     }
 
@@ -228,7 +229,6 @@ impl Conductor {
         let held_before = self.legs.agreed(leg).is_some_and(|(_, stream)| !stream.direction.sends());
         let held = !stream.direction.sends();
         self.legs.agreed_on(&mut self.acts, leg, stream);
-        self.leg_settled(leg);
         if held != held_before {
             self.tell_talk(leg, talk::Event::Held { leg, held });
         }

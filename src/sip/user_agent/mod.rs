@@ -11,6 +11,9 @@ mod in_dialog;
 mod leg;
 mod register;
 mod request;
+mod restore;
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -29,7 +32,9 @@ use super::{Command, Event, Network, Settings, Transmit};
 use crate::clock::Moment;
 use crate::ids::{AgentId, IdSource, LegId, TrunkId};
 use crate::pii::Phone;
-use leg::{Leg, State, Talk};
+pub use leg::LegStage;
+use leg::{Leg, LegTable, State};
+pub use restore::RestoreLegError;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -45,7 +50,11 @@ pub struct UserAgent {
     dice: Dice,
     clients: ClientTransactions,
     servers: ServerTransactions,
-    legs: BTreeMap<LegId, Leg>,
+    legs: LegTable,
+    /// What was last written down of each leg.
+    written: BTreeMap<LegId, Vec<u8>>,
+    /// Legs that were refused, until the far end acknowledged it.
+    refused: BTreeMap<LegId, ServerId>,
     by_tag: HashMap<u64, LegId>,
     /// Legs that wait for our answer, by their INVITE.
     by_server: BTreeMap<ServerId, LegId>,
@@ -94,7 +103,9 @@ impl UserAgent {
             dice,
             clients: ClientTransactions::default(),
             servers: ServerTransactions::default(),
-            legs: BTreeMap::new(),
+            legs: LegTable::default(),
+            written: BTreeMap::new(),
+            refused: BTreeMap::new(),
             by_tag: HashMap::new(),
             by_server: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -187,22 +198,14 @@ impl UserAgent {
         times.into_iter().flatten().min()
     }
 
-    /// The leg's dialog written down, once it is answered: for [`UserAgent::restore_leg`] of another life.
-    pub fn leg_state(&self, leg: LegId) -> Option<Vec<u8>> {
-        let leg = self.legs.get(&leg).filter(|leg| matches!(leg.state, State::Live) && !leg.silent)?;
-        postcard::to_stdvec(&leg.talk).ok()
+    /// Legs that the call still listens to.
+    pub fn legs(&self) -> impl Iterator<Item = LegId> {
+        self.legs.iter().filter(|(_, leg)| leg.stage().is_some()).map(|(id, _)| id)
     }
 
-    /// Takes up a leg that a former life wrote down. `false`: it cannot be read, or its network is gone.
-    pub fn restore_leg(&mut self, leg: LegId, state: &[u8]) -> bool {
-        let Ok(mut talk) = postcard::from_bytes::<Talk>(state) else { return false };
-        let Some(network) = self.directory.network(&talk.network) else { return false };
-        // The former life may have sent requests after it wrote this down.
-        const CSEQ_SKIP: u32 = 100;
-        talk.dialog.local_cseq = talk.dialog.local_cseq.saturating_add(CSEQ_SKIP);
-        talk.session.version = talk.session.version.saturating_add(u64::from(CSEQ_SKIP));
-        self.add_leg(leg, Leg::new(network, State::Live, talk));
-        true
+    /// Where such a leg stands; `None`: it is over, or only the far end must still be told so.
+    pub fn leg_stage(&self, leg: LegId) -> Option<LegStage> {
+        self.legs.get(&leg)?.stage()
     }
 
     /// Where an agent's phones registered, written down for [`UserAgent::restore_phones`] of another life; empty: nowhere.
@@ -252,7 +255,7 @@ impl UserAgent {
         match self.clients.handle_response(now, answered.branch, answered.method, response.status, to, &mut self.out) {
             Heard::Pass(owner) => self.hear(now, from, owner, response, &answered),
             Heard::Absorbed => {}
-            Heard::Unknown => self.counters.dropped += 1,
+            Heard::Unknown => self.hear_unknown(now, from, response, &answered),
         }
     }
 
