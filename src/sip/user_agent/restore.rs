@@ -116,12 +116,11 @@ impl UserAgent {
         let record = postcard::from_bytes(record).map_err(RestoreLegError::Unreadable)?;
         match record {
             Record::Leg(record) => self.restore_live(now, id, *record)?,
-            Record::Refused { network, refusal } => {
+            Record::Refused { network, mut refusal } => {
                 if self.legs.contains_key(&id) || self.refused.contains_key(&id) {
                     return Err(RestoreLegError::Known);
                 }
-                let network = self.network_named(&network)?;
-                let refusal = Refusal { hop: Hop { network, ..refusal.hop }, ..refusal };
+                refusal.hop.network = self.network_named(&network)?;
                 let server = self.servers.restore_refusal(now, id, refusal, &mut self.out);
                 self.refused.insert(id, server);
             }

@@ -111,9 +111,10 @@ fn a_second_phone_that_answers_after_the_restart_is_acknowledged_and_hung_up() {
     let mut pair = play(&[(Line, Dial, 10), (City, Answer, 10)], None);
     let answer = pair.wire.iter().find(|(from_line, text)| !from_line && text.starts_with("SIP/2.0 200")).unwrap().1.clone();
     let tag = tag(&answer, "To").unwrap();
+    pair.restart();
     pair.wire.clear();
     pair.line.agent.handle_datagram(pair.now, 0, pair.caller.address, answer.replace(&tag, "another").as_bytes());
-    pair.run_for(1);
+    pair.collect();
     let sent: Vec<&str> = pair.wire.iter().filter(|(from_line, _)| *from_line).map(|(_, text)| method(text)).collect();
     assert_eq!(sent, ["ACK", "BYE"]);
 }
@@ -154,7 +155,9 @@ fn restored(record: &[u8]) -> Result<(), RestoreLegError> {
 
 fn play(script: &[(Who, Act, u64)], kill: Option<Kill>) -> Pair {
     let finished = script.iter().any(|(_, act, _)| matches!(act, HangUp | Busy));
-    let mut pair = play_from(Pair { kill, ..Pair::new(1, 0) }, script);
+    let mut pair = Pair::new(1, 0);
+    pair.kill = kill;
+    let mut pair = play_from(pair, script);
     if finished {
         pair.run_for(200_000);
     }
@@ -162,7 +165,9 @@ fn play(script: &[(Who, Act, u64)], kill: Option<Kill>) -> Pair {
 }
 
 fn play_unfinished(script: &[(Who, Act, u64)]) -> Pair {
-    let quick: Vec<_> = script.iter().map(|(who, act, _)| (*who, *act, 0)).collect();
+    // The last act is still under way.
+    let wait = |index| if index + 1 < script.len() { 10 } else { 0 };
+    let quick: Vec<_> = script.iter().enumerate().map(|(index, (who, act, _))| (*who, *act, wait(index))).collect();
     play_from(Pair::new(1, 0), &quick)
 }
 

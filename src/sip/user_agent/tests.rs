@@ -125,7 +125,7 @@ impl Pair {
         self.collect();
     }
 
-    fn collect(&mut self) {
+    pub fn collect(&mut self) {
         self.turns += 1;
         let killed = self.kill.filter(|kill| kill.turn == self.turns);
         for from_line in [false, true] {
