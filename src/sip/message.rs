@@ -258,6 +258,10 @@ impl Writer {
         parts.iter().for_each(|part| self.out.extend_from_slice(part.as_bytes()));
     }
 
+    pub fn so_far(&self) -> &[u8] {
+        &self.out
+    }
+
     /// `Content-Length`, the empty line, the body.
     pub fn finish(mut self, body: &[u8]) -> Vec<u8> {
         self.text(&["Content-Length: ", &body.len().to_string(), "\r\n\r\n"]);

@@ -28,7 +28,7 @@ mod via;
 
 #[cfg(feature = "live")]
 pub use shell::{Received, Sockets};
-pub use user_agent::{Counters, UserAgent};
+pub use user_agent::{Counters, LegStage, RestoreLegError, UserAgent};
 
 /// What the user agent has to tell the call.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +122,7 @@ pub struct DialNote {
     pub auto_answer: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HangUpReason {
     /// `Reason: SIP;cause=200;text="Call completed elsewhere"` (RFC 3326): the phone counts no missed call.
     CompletedElsewhere,

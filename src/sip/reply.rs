@@ -5,10 +5,11 @@ use super::transaction::client::Hop;
 use super::uri::{NameAddr, end_of_part};
 use super::vet;
 use super::via::Via;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Via, From, To, Call-ID and CSeq, ready to write, and where the response goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReplyHead {
     pub hop: Hop,
     lines: Vec<u8>,

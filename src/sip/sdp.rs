@@ -4,6 +4,7 @@
 //! than a few KiB, and a session name in CP1251 does not lose the call.
 
 use crate::stream::{Codec, Direction, Stream};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
@@ -21,7 +22,7 @@ const TELEPHONE_EVENT: u8 = 101;
 const PTIME_MS: u8 = 20;
 
 /// Identity and version of our description in one dialog: `version` goes up by one with each new text (RFC 3264 §8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub id: u64,
     pub version: u64,
@@ -61,14 +62,14 @@ impl SdpError {
 }
 
 /// A description as read, reduced to what an answer needs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     address: Address,
     direction: Option<Direction>,
     media: Vec<Media>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Media {
     kind: String,
     port: u16,
@@ -82,7 +83,7 @@ struct Media {
     ptime_ms: Option<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Address {
     Absent,
     /// A host name, a multicast group or another network: nothing we send to.
@@ -90,7 +91,7 @@ enum Address {
     Ip(IpAddr),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Format {
     Audio(Codec),
     TelephoneEvent,

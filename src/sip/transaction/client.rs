@@ -6,6 +6,7 @@ use crate::ids::{LegId, TrunkId};
 use crate::sip::Transmit;
 use crate::sip::message::{Method, Writer};
 use crate::sip::via::MAGIC_COOKIE;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub enum Owner {
 }
 
 /// Where datagrams of one transaction go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hop {
     pub network: usize,
     pub to: SocketAddr,
@@ -67,7 +68,7 @@ impl RequestHead {
     }
 
     /// RFC 3261 §17.1.1.3: the ACK of a refusal repeats the INVITE's fields and takes To from the response.
-    fn ack(&self, to: &str) -> Vec<u8> {
+    pub fn ack(&self, to: &str) -> Vec<u8> {
         self.writer_to(Method::Ack, to).finish(&[])
     }
 }
@@ -149,6 +150,34 @@ impl ClientTransactions {
     ) -> ClientId {
         let key = ClientKey::of(head.branch, Method::Invite);
         self.send(Client { invite: Some(Box::new(head)), ..Client::new(now, owner, hop, key, request) }, out)
+    }
+
+    /// Takes up an INVITE of a former life. `request` is sent again under its branch; `None`: a provisional response came, so it
+    /// only waits.
+    pub fn restore_invite(
+        &mut self,
+        now: Moment,
+        owner: Owner,
+        hop: Hop,
+        head: RequestHead,
+        request: Option<Vec<u8>>,
+        out: &mut Outbox,
+    ) -> ClientId {
+        if let Some(request) = request {
+            return self.send_invite(now, owner, hop, head, request, out);
+        }
+        let key = ClientKey::of(head.branch, Method::Invite);
+        let rings = Client { invite: Some(Box::new(head)), ..Client::new(now, owner, hop, key, Vec::new()) };
+        let state = State::Proceeding { request: Vec::new() };
+        self.send(Client { state, repeat: None, ends: None, ..rings }, out)
+    }
+
+    /// The request, as long as nothing was heard of it.
+    pub fn unheard(&self, id: ClientId) -> Option<&[u8]> {
+        match &self.live.get(&id)?.state {
+            State::Sent { request } => Some(request),
+            State::Proceeding { .. } | State::Completed { .. } | State::Accepted => None,
+        }
     }
 
     /// Any request but INVITE and ACK.

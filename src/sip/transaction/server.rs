@@ -3,9 +3,11 @@
 use super::client::Hop;
 use super::{Outbox, PATIENCE, T1, T4, doubled};
 use crate::clock::Moment;
+use crate::ids::LegId;
 use crate::sip::Transmit;
 use crate::sip::message::{Method, Request};
 use crate::sip::vet::Vetted;
+use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,7 +17,7 @@ use std::time::Duration;
 pub struct ServerId(u64);
 
 /// What makes two datagrams one request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key(String);
 
 impl Key {
@@ -44,12 +46,16 @@ impl Key {
 }
 
 /// RFC 3261 §8.2.2.2: one request that came on two ways: the same but for its branch.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MergeKey(String);
 
 impl MergeKey {
     pub fn of(vetted: &Vetted<'_>) -> Self {
-        Self(format!("{} {} {}", vetted.call_id, vetted.from.tag().unwrap_or_default(), vetted.cseq))
+        Self::from_parts(vetted.call_id, vetted.from.tag().unwrap_or_default(), vetted.cseq)
+    }
+
+    pub fn from_parts(call_id: &str, from_tag: &str, cseq: u32) -> Self {
+        Self(format!("{call_id} {from_tag} {cseq}"))
     }
 }
 
@@ -72,6 +78,8 @@ pub struct ServerTransactions {
     /// INVITEs that wait for our answer or for the ACK of a refusal.
     open: usize,
     by_source: BTreeMap<IpAddr, usize>,
+    /// Legs whose refusal is acknowledged, or given up.
+    refusals_over: Vec<LegId>,
 }
 
 #[derive(Debug)]
@@ -82,6 +90,17 @@ struct Server {
     state: State,
     hop: Hop,
     due: Option<Moment>,
+    /// The leg that this INVITE would have been, once it is refused.
+    refused: Option<LegId>,
+}
+
+/// A refusal that waits for its ACK, as another life takes it up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub hop: Hop,
+    key: Key,
+    merge_key: Option<MergeKey>,
+    response: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -137,8 +156,52 @@ impl ServerTransactions {
         if let Some(merge_key) = &merge_key {
             self.by_merge_key.insert(merge_key.clone(), id);
         }
-        self.live.insert(id, Server { key, merge_key, invite, state: State::Proceeding { response: None }, hop, due: None });
+        let state = State::Proceeding { response: None };
+        self.live.insert(id, Server { key, merge_key, invite, state, hop, due: None, refused: None });
         id
+    }
+
+    pub fn key(&self, id: ServerId) -> Option<&Key> {
+        self.live.get(&id).map(|server| &server.key)
+    }
+
+    /// An INVITE whose 2xx a former life sent: what comes of it again is absorbed.
+    pub fn restore_accepted(&mut self, now: Moment, key: Key, merge_key: Option<MergeKey>, hop: Hop) {
+        let id = self.start(key, merge_key, Method::Invite, hop);
+        if let Some(server) = self.live.get_mut(&id) {
+            server.state = State::Quiet { accepted: true, ends: now + PATIENCE };
+            self.open = self.open.saturating_sub(1);
+        }
+        self.schedule(id);
+    }
+
+    /// The INVITE of `leg` was refused: [`Self::refusals_over`] tells when that is over.
+    pub fn refused(&mut self, id: ServerId, leg: LegId) {
+        if let Some(server) = self.live.get_mut(&id) {
+            server.refused = Some(leg);
+        }
+    }
+
+    /// The refusal, as long as it waits for its ACK.
+    pub fn refusal(&self, id: ServerId) -> Option<Refusal> {
+        let Server { key, merge_key, hop, state, .. } = self.live.get(&id)?;
+        let State::Completed { response, .. } = state else { return None };
+        Some(Refusal { hop: *hop, key: key.clone(), merge_key: merge_key.clone(), response: response.clone() })
+    }
+
+    /// Sends a refusal of a former life again, and on until its ACK comes.
+    pub fn restore_refusal(&mut self, now: Moment, leg: LegId, refusal: Refusal, out: &mut Outbox) -> ServerId {
+        const ANY_REFUSAL: u16 = 500;
+        let Refusal { hop, key, merge_key, response } = refusal;
+        let id = self.start(key, merge_key, Method::Invite, hop);
+        self.respond(now, id, ANY_REFUSAL, response, out);
+        self.refused(id, leg);
+        id
+    }
+
+    /// Legs whose refusal came to its end since this was last asked.
+    pub fn refusals_over(&mut self) -> Vec<LegId> {
+        std::mem::take(&mut self.refusals_over)
     }
 
     /// A datagram whose key is known.
@@ -149,6 +212,7 @@ impl ServerTransactions {
                 State::Completed { .. } if server.invite => {
                     // RFC 3261 §17.2.1: the ACK is there; later ones are absorbed for T4.
                     server.state = State::Quiet { accepted: false, ends: now + T4 };
+                    self.refusals_over.extend(server.refused.take());
                     self.open = self.open.saturating_sub(1);
                     self.schedule(id);
                     Known::Absorbed
@@ -213,6 +277,7 @@ impl ServerTransactions {
 
     fn forget(&mut self, id: ServerId) {
         if let Some(server) = self.live.remove(&id) {
+            self.refusals_over.extend(server.refused);
             if server.invite && !matches!(server.state, State::Quiet { .. }) {
                 self.open = self.open.saturating_sub(1);
             }

@@ -30,22 +30,33 @@ impl UserAgent {
             Some(local) => leg.answer_offer(local),
             None => Some(Vec::new()),
         };
-        let (State::Invited { server, reply, .. }, Some(body)) = (&leg.state, answer) else { return };
-        let server = *server;
-        let mut writer = reply.writer(status, leg.talk.dialog.local_tag);
-        writer.field("Contact", &leg.talk.dialog.contact);
+        let (State::Invited { status: last, .. }, Some(body)) = (&mut leg.state, answer) else { return };
+        *last = status;
+        self.say_provisional(now, id, &body);
+    }
+
+    /// Sends the last provisional status.
+    pub(super) fn say_provisional(&mut self, now: Moment, id: LegId, body: &[u8]) {
+        let Some(Leg { state: State::Invited { server, reply, status, .. }, talk, .. }) = self.legs.get(&id) else { return };
+        let (server, status) = (*server, *status);
+        // RFC 3261 §8.2.6.1: 100 has no To tag of ours.
+        let mut writer = if status == 100 { reply.trying() } else { reply.writer(status, talk.dialog.local_tag) };
+        if status > 100 {
+            writer.field("Contact", &talk.dialog.contact);
+        }
         if !body.is_empty() {
             writer.field("Content-Type", "application/sdp");
         }
-        let response = self.finish(writer, &body);
+        let response = self.finish(writer, body);
         self.servers.respond(now, server, status, response, &mut self.out);
     }
 
     pub(super) fn answer(&mut self, now: Moment, id: LegId, local: SocketAddr) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let answer = leg.answer_offer(local);
-        let State::Invited { server, reply, offer, .. } = &leg.state else { return };
-        let (server, offers, hop) = (*server, offer.is_none(), reply.hop);
+        let State::Invited { server, reply, offer, cseq, .. } = &leg.state else { return };
+        let (server, offers, hop, cseq) = (*server, offer.is_none(), reply.hop, *cseq);
+        let Some(key) = self.servers.key(server).cloned() else { return };
         let body = match answer {
             Some(answer) if !offers => answer,
             // RFC 3264 §5: who invited without an offer gets ours.
@@ -56,10 +67,9 @@ impl UserAgent {
         writer.field("Contact", &leg.talk.dialog.contact);
         abilities(&mut writer);
         writer.field("Content-Type", "application/sdp");
-        let cseq = leg.talk.dialog.remote_cseq.unwrap_or_default();
         let response = self.finish(writer, &body);
         if let Some(leg) = self.legs.get_mut(&id) {
-            leg.unacknowledged = Some(Unacknowledged::new(now, hop, response.clone(), cseq, offers, true));
+            leg.unacknowledged = Some(Unacknowledged::new(now, hop, key, response.clone(), cseq, offers, true));
             leg.state = State::Live;
         }
         self.by_server.remove(&server);
@@ -79,6 +89,8 @@ impl UserAgent {
         let response = self.finish(writer, &[]);
         self.servers.respond(now, server, status, response, &mut self.out);
         self.remove_leg(id);
+        self.servers.refused(server, id);
+        self.refused.insert(id, server);
     }
 
     /// The call's last word about a leg: no event follows.
@@ -88,7 +100,7 @@ impl UserAgent {
         match &mut leg.state {
             State::Invited { .. } => self.reject(now, id, 480, None),
             State::Dialling { provisional: true, cancel: Cancel::No, .. } => self.send_cancel(now, id, reason),
-            State::Dialling { cancel, .. } if *cancel == Cancel::No => *cancel = Cancel::Wanted,
+            State::Dialling { cancel, .. } if *cancel == Cancel::No => *cancel = Cancel::Wanted(reason),
             State::Live => match &mut leg.unacknowledged {
                 // RFC 3261 §15: the called side may not send BYE before the ACK of its 2xx.
                 Some(unacknowledged) => unacknowledged.then_bye = true,
@@ -218,10 +230,9 @@ impl UserAgent {
     pub(super) fn acknowledge(&mut self, id: LegId, response: &Response) {
         let branch = self.dice.next();
         let Some(leg) = self.legs.get(&id) else { return };
-        let cseq = response.headers.get(Name::CSeq).and_then(|cseq| cseq.split([' ', '\t']).next()?.parse().ok());
         let (dialog, hop) = (&leg.talk.dialog, leg.hop());
-        let ack =
-            dialog.ack(self.sent_by(leg.network), branch, cseq.unwrap_or(dialog.local_cseq)).writer(Method::Ack).finish(&[]);
+        let cseq = cseq(response).unwrap_or(dialog.local_cseq);
+        let ack = dialog.ack(self.sent_by(leg.network), branch, cseq).writer(Method::Ack).finish(&[]);
         self.send(hop, ack);
     }
 
@@ -233,6 +244,11 @@ impl UserAgent {
             self.say(id, Event::Changed { leg: id, stream });
         }
     }
+}
+
+/// The number in CSeq: of the request that a response answers.
+pub(super) fn cseq(response: &Response) -> Option<u32> {
+    response.headers.get(Name::CSeq)?.split([' ', '\t']).next()?.parse().ok()
 }
 
 impl HangUpReason {

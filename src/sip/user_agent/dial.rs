@@ -1,5 +1,6 @@
 //! Calls of ours: to an agent's phone, or out over a trunk.
 
+use super::command::cseq;
 use super::leg::{Cancel, Leg, State, Talk};
 use super::{UserAgent, abilities};
 use crate::clock::Moment;
@@ -126,8 +127,8 @@ impl UserAgent {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let State::Dialling { provisional, cancel, .. } = &mut leg.state else { return };
         *provisional = true;
-        if *cancel == Cancel::Wanted {
-            return self.send_cancel(now, id, None);
+        if let Cancel::Wanted(reason) = *cancel {
+            return self.send_cancel(now, id, reason);
         }
         if response.status > 100 {
             let early = read_answer(response).ok();
@@ -172,11 +173,18 @@ impl UserAgent {
     }
 
     /// RFC 3261 §13.2.2.4: a second phone answered the same INVITE. It gets its ACK, then a BYE.
-    fn end_fork(&mut self, now: Moment, id: LegId, from: SocketAddr, response: &Response, answered: &vet::Answered<'_>) {
+    pub(super) fn end_fork(
+        &mut self,
+        now: Moment,
+        id: LegId,
+        from: SocketAddr,
+        response: &Response,
+        answered: &vet::Answered<'_>,
+    ) {
         let (ack_branch, bye_branch) = (self.dice.next(), self.dice.next());
         let Some(leg) = self.legs.get(&id) else { return };
         let sent_by = self.sent_by(leg.network);
-        let cseq = leg.talk.dialog.local_cseq;
+        let cseq = cseq(response).unwrap_or(leg.talk.dialog.local_cseq);
         let mut fork = leg.talk.dialog.answered(response, &answered.to, from, leg.talk.trunk.is_some());
         let hop = fork.hop(leg.network);
         let ack = fork.ack(sent_by.clone(), ack_branch, cseq).writer(Method::Ack).finish(&[]);
@@ -198,7 +206,7 @@ impl UserAgent {
     pub(super) fn send_cancel(&mut self, now: Moment, id: LegId, reason: Option<HangUpReason>) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let State::Dialling { client, head, cancel, .. } = &mut leg.state else { return };
-        *cancel = Cancel::Sent;
+        *cancel = Cancel::Sent(reason);
         let mut writer = head.writer(Method::Cancel);
         if let Some(reason) = reason {
             writer.field("Reason", reason.field());

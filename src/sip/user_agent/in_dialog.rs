@@ -38,12 +38,14 @@ impl UserAgent {
         if leg.talk.dialog.remote_cseq.is_some_and(|seen| vetted.cseq < seen) {
             return self.settle(now, &incoming, id, 500, |_| {}, &[]);
         }
-        leg.talk.dialog.remote_cseq = Some(vetted.cseq);
+        let seen = leg.talk.dialog.remote_cseq.replace(vetted.cseq) == Some(vetted.cseq);
         leg.talk.dialog.peer = *from;
         match request.method {
             Method::Bye => self.bye(now, &incoming, id),
             Method::Invite => self.offered(now, &incoming, id),
             Method::Update => self.offered(now, &incoming, id),
+            // Heard in a former life, whose answer was lost with it: a key counts once.
+            Method::Info if seen => self.settle(now, &incoming, id, 200, |_| {}, &[]),
             Method::Info => self.info(now, &incoming, id),
             Method::Options => self.settle(now, &incoming, id, 200, abilities, &[]),
             Method::Prack
@@ -153,7 +155,8 @@ impl UserAgent {
         if reinvite {
             let Some(response) = self.settle_kept(now, incoming, id, 200, fields, &body) else { return };
             let Some((leg, (hop, response))) = self.legs.get_mut(&id).zip(Some(response)) else { return };
-            leg.unacknowledged = Some(Unacknowledged::new(now, hop, response, incoming.vetted.cseq, !has_offer, false));
+            leg.unacknowledged =
+                Some(Unacknowledged::new(now, hop, incoming.key.clone(), response, incoming.vetted.cseq, !has_offer, false));
             self.schedule(id);
         } else {
             self.settle(now, incoming, id, 200, fields, &body);

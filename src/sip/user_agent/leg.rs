@@ -1,17 +1,79 @@
 //! One leg: a dialog and where it stands.
 
 use crate::clock::Moment;
-use crate::ids::TrunkId;
+use crate::ids::{LegId, TrunkId};
+use crate::sip::HangUpReason;
 use crate::sip::dialog::Dialog;
 use crate::sip::reply::ReplyHead;
 use crate::sip::sdp::{Description, Session};
 use crate::sip::transaction::client::{ClientId, Hop, RequestHead};
-use crate::sip::transaction::server::ServerId;
+use crate::sip::transaction::server::{Key, ServerId};
 use crate::sip::transaction::{PATIENCE, T1};
 use crate::stream::{Direction, Stream};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Where a leg that the call still listens to stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegStage {
+    /// Called, not answered by us.
+    Invited,
+    /// Called by us, not answered.
+    Dialling,
+    /// Answered.
+    Live,
+}
+
+/// The live legs, and which of them may differ from what was last written down.
+#[derive(Debug, Default)]
+pub struct LegTable {
+    by_id: BTreeMap<LegId, Leg>,
+    touched: BTreeSet<LegId>,
+}
+
+impl LegTable {
+    pub fn get(&self, id: &LegId) -> Option<&Leg> {
+        self.by_id.get(id)
+    }
+
+    pub fn get_mut(&mut self, id: &LegId) -> Option<&mut Leg> {
+        let leg = self.by_id.get_mut(id)?;
+        self.touched.insert(*id);
+        Some(leg)
+    }
+
+    pub fn insert(&mut self, id: LegId, leg: Leg) {
+        self.touched.insert(id);
+        self.by_id.insert(id, leg);
+    }
+
+    pub fn remove(&mut self, id: &LegId) -> Option<Leg> {
+        self.touched.insert(*id);
+        self.by_id.remove(id)
+    }
+
+    pub fn touch(&mut self, id: LegId) {
+        self.touched.insert(id);
+    }
+
+    pub fn next_touched(&mut self) -> Option<LegId> {
+        self.touched.pop_first()
+    }
+
+    pub fn contains_key(&self, id: &LegId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (LegId, &Leg)> {
+        self.by_id.iter().map(|(id, leg)| (*id, leg))
+    }
+}
 
 #[derive(Debug)]
 pub struct Leg {
@@ -27,7 +89,7 @@ pub struct Leg {
     pub due: Option<Moment>,
 }
 
-/// What outlives the engine: enough to go on with the call.
+/// What a leg is in every state: whom it speaks with, and about which stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Talk {
     pub dialog: Dialog,
@@ -47,6 +109,10 @@ pub enum State {
         reply: ReplyHead,
         offer: Option<Box<Description>>,
         answer: Option<Vec<u8>>,
+        /// Of the INVITE; its ACK has the same.
+        cseq: u32,
+        /// The last provisional status we gave.
+        status: u16,
     },
     /// Calling, not answered.
     Dialling {
@@ -60,22 +126,27 @@ pub enum State {
     Ending,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cancel {
     No,
     /// RFC 3261 §9.1: no CANCEL before a provisional response.
-    Wanted,
-    Sent,
+    Wanted(Option<HangUpReason>),
+    Sent(Option<HangUpReason>),
 }
 
 /// RFC 3261 §13.3.1.4: a 2xx to an INVITE is repeated from end to end until the ACK comes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Unacknowledged {
     pub hop: Hop,
+    /// Of its INVITE.
+    pub key: Key,
     pub response: Vec<u8>,
     pub cseq: u32,
+    #[serde(skip)]
     pub next: Moment,
+    #[serde(skip)]
     pub interval: Duration,
+    #[serde(skip)]
     pub ends: Moment,
     /// The 2xx offered, so the ACK answers.
     pub offers: bool,
@@ -86,8 +157,13 @@ pub struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    pub fn new(now: Moment, hop: Hop, response: Vec<u8>, cseq: u32, offers: bool, initial: bool) -> Self {
-        Self { hop, response, cseq, next: now + T1, interval: T1, ends: now + PATIENCE, offers, initial, then_bye: false }
+    pub fn new(now: Moment, hop: Hop, key: Key, response: Vec<u8>, cseq: u32, offers: bool, initial: bool) -> Self {
+        Self { hop, key, response, cseq, next: now + T1, interval: T1, ends: now + PATIENCE, offers, initial, then_bye: false }
+    }
+
+    /// Another life repeats it at once, and has the whole patience.
+    pub fn restored(self, now: Moment, network: usize) -> Self {
+        Self { hop: Hop { network, ..self.hop }, next: now, interval: T1, ends: now + PATIENCE, ..self }
     }
 }
 
@@ -140,6 +216,16 @@ impl Leg {
             change: Change::None,
             requests: RequestRate::default(),
             due: None,
+        }
+    }
+
+    pub fn stage(&self) -> Option<LegStage> {
+        match self.state {
+            _ if self.silent => None,
+            State::Invited { .. } => Some(LegStage::Invited),
+            State::Dialling { .. } => Some(LegStage::Dialling),
+            State::Live => Some(LegStage::Live),
+            State::Ending => None,
         }
     }
 

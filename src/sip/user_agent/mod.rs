@@ -11,6 +11,9 @@ mod in_dialog;
 mod leg;
 mod register;
 mod request;
+mod restore;
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -29,7 +32,9 @@ use super::{Command, Event, Network, Settings, Transmit};
 use crate::clock::Moment;
 use crate::ids::{AgentId, IdSource, LegId, TrunkId};
 use crate::pii::Phone;
-use leg::{Leg, State, Talk};
+pub use leg::LegStage;
+use leg::{Leg, LegTable, State};
+pub use restore::RestoreLegError;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -38,9 +43,6 @@ use watch::Watch;
 /// `Retry-After` of a 503, in seconds: long enough for a burst to pass, short enough for a caller who waits on the line.
 const RETRY_AFTER: u64 = 5;
 
-pub enum LegStage {
-    Live,
-}
 pub struct UserAgent {
     settings: Settings,
     directory: Directory,
@@ -48,7 +50,11 @@ pub struct UserAgent {
     dice: Dice,
     clients: ClientTransactions,
     servers: ServerTransactions,
-    legs: BTreeMap<LegId, Leg>,
+    legs: LegTable,
+    /// What was last written down of each leg.
+    written: BTreeMap<LegId, Vec<u8>>,
+    /// Legs that were refused, until the far end acknowledged it.
+    refused: BTreeMap<LegId, ServerId>,
     by_tag: HashMap<u64, LegId>,
     /// Legs that wait for our answer, by their INVITE.
     by_server: BTreeMap<ServerId, LegId>,
@@ -59,7 +65,6 @@ pub struct UserAgent {
     nonces: Nonces,
     registrar: Registrar,
     draining: bool,
-    shim: BTreeMap<LegId, Option<Vec<u8>>>,
     out: Outbox,
     events: VecDeque<Event>,
     counters: Counters,
@@ -98,7 +103,9 @@ impl UserAgent {
             dice,
             clients: ClientTransactions::default(),
             servers: ServerTransactions::default(),
-            legs: BTreeMap::new(),
+            legs: LegTable::default(),
+            written: BTreeMap::new(),
+            refused: BTreeMap::new(),
             by_tag: HashMap::new(),
             by_server: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -107,7 +114,6 @@ impl UserAgent {
             nonces: Nonces::new(secret),
             registrar: Registrar::default(),
             draining: false,
-            shim: BTreeMap::new(),
             out: Outbox::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -192,42 +198,14 @@ impl UserAgent {
         times.into_iter().flatten().min()
     }
 
-    /// The leg's dialog written down, once it is answered: for [`UserAgent::restore_leg`] of another life.
-    pub fn leg_state(&self, leg: LegId) -> Option<Vec<u8>> {
-        let leg = self.legs.get(&leg).filter(|leg| matches!(leg.state, State::Live) && !leg.silent)?;
-        postcard::to_stdvec(&leg.talk).ok()
+    /// Legs that the call still listens to.
+    pub fn legs(&self) -> impl Iterator<Item = LegId> {
+        self.legs.iter().filter(|(_, leg)| leg.stage().is_some()).map(|(id, _)| id)
     }
 
-    pub fn poll_written(&mut self) -> Option<(LegId, Option<Vec<u8>>)> {
-        let now: BTreeMap<LegId, Option<Vec<u8>>> = self.legs.keys().map(|leg| (*leg, self.leg_state(*leg))).collect();
-        let gone = self.shim.iter().find(|(leg, was)| was.is_some() && !now.contains_key(leg)).map(|(leg, _)| *leg);
-        if let Some(leg) = gone {
-            self.shim.remove(&leg);
-            return Some((leg, None));
-        }
-        let (leg, state) = now.into_iter().find(|(leg, state)| state.is_some() && self.shim.get(leg) != Some(state))?;
-        self.shim.insert(leg, state.clone());
-        Some((leg, state))
-    }
-    pub fn all_written(&self) -> BTreeMap<LegId, Vec<u8>> {
-        self.legs.keys().filter_map(|leg| Some((*leg, self.leg_state(*leg)?))).collect()
-    }
-    pub fn legs(&self) -> impl Iterator<Item = LegId> {
-        self.legs.iter().filter(|(_, leg)| !leg.silent).map(|(id, _)| *id)
-    }
+    /// Where such a leg stands; `None`: it is over, or only the far end must still be told so.
     pub fn leg_stage(&self, leg: LegId) -> Option<LegStage> {
-        self.legs.get(&leg).filter(|leg| !leg.silent).map(|_| LegStage::Live)
-    }
-    /// Takes up a leg that a former life wrote down. `false`: it cannot be read, or its network is gone.
-    pub fn restore_leg(&mut self, _now: Moment, leg: LegId, state: &[u8]) -> Result<(), &'static str> {
-        let Ok(mut talk) = postcard::from_bytes::<Talk>(state) else { return Err("unreadable") };
-        let Some(network) = self.directory.network(&talk.network) else { return Err("no network") };
-        // The former life may have sent requests after it wrote this down.
-        const CSEQ_SKIP: u32 = 100;
-        talk.dialog.local_cseq = talk.dialog.local_cseq.saturating_add(CSEQ_SKIP);
-        talk.session.version = talk.session.version.saturating_add(u64::from(CSEQ_SKIP));
-        self.add_leg(leg, Leg::new(network, State::Live, talk));
-        Ok(())
+        self.legs.get(&leg)?.stage()
     }
 
     /// Where an agent's phones registered, written down for [`UserAgent::restore_phones`] of another life; empty: nowhere.
@@ -277,7 +255,7 @@ impl UserAgent {
         match self.clients.handle_response(now, answered.branch, answered.method, response.status, to, &mut self.out) {
             Heard::Pass(owner) => self.hear(now, from, owner, response, &answered),
             Heard::Absorbed => {}
-            Heard::Unknown => self.counters.dropped += 1,
+            Heard::Unknown => self.hear_unknown(now, from, response, &answered),
         }
     }
 
@@ -375,14 +353,19 @@ impl UserAgent {
         }
     }
 
-    /// RFC 3261 §12.2.1.2: 481 and 408 to a request inside a dialog end it. Who was silent gets a BYE all the same, should it come
-    /// back; who answered 481 knows.
+    /// RFC 3261 §12.2.1.2: 481 and 408 to a request inside a dialog end it. Who answers 481 has hung up and we missed it; who was
+    /// silent gets a BYE all the same, should it come back.
     fn lose(&mut self, now: Moment, id: LegId, status: u16) {
         if !self.legs.get(&id).is_some_and(|leg| matches!(leg.state, State::Live)) {
             return;
         }
-        self.say(id, Event::Lost { leg: id });
-        if status == 481 { self.remove_leg(id) } else { self.send_bye(now, id, None) }
+        if status == 481 {
+            self.say(id, Event::HungUp { leg: id });
+            self.remove_leg(id);
+        } else {
+            self.say(id, Event::Lost { leg: id });
+            self.send_bye(now, id, None);
+        }
     }
 
     fn channel_is_free(&self, trunk: &super::Trunk) -> bool {

@@ -84,11 +84,13 @@ impl UserAgent {
     }
 
     fn options(&mut self, incoming: &Incoming<'_>) {
-        if let Some(trunk) = self.trunk_of(incoming).map(|trunk| trunk.trunk.clone()) {
+        let trunk = self.trunk_of(incoming).map(|trunk| trunk.trunk.clone());
+        // A trunk sends its calls elsewhere then; a phone still is where its talk goes on.
+        let draining = self.draining && trunk.is_some();
+        if let Some(trunk) = trunk {
             self.trunk_is(trunk, true);
         }
         let Incoming { network, from, request, vetted, .. } = incoming;
-        let draining = self.draining;
         self.answer_stateless(*network, *from, request, Some(vetted), if draining { 503 } else { 200 }, |writer| {
             abilities(writer);
             if draining {
@@ -204,7 +206,8 @@ impl UserAgent {
         let network = self.network(incoming.network).map(|network| network.name.clone()).unwrap_or_default();
         let session = Session { id: session >> 33, version: 1 };
         let talk = Talk { dialog, network, trunk, session, local: None, stream: None };
-        let state = State::Invited { server, reply, offer: offer.map(Box::new), answer: None };
+        let (cseq, offer) = (incoming.vetted.cseq, offer.map(Box::new));
+        let state = State::Invited { server, reply, offer, answer: None, cseq, status: 100 };
         self.add_leg(id, Leg::new(incoming.network, state, talk));
         id
     }
