@@ -105,10 +105,9 @@ impl Held {
         self.sequences.insert(call, last);
     }
 
-    /// Calls for which events may come: those that are held, and those of callbacks that are.
-    pub fn calls_with_events(&self) -> BTreeSet<Value> {
-        let of = |table: &Table| self.tables.get(table.name).into_iter().flatten();
-        of(&CALLS).map(|(call, _)| call.clone()).chain(of(&CALLBACKS).map(|(_, row)| row.get("call").clone())).collect()
+    /// Events of a callback task count among those of its call.
+    pub fn calls_of_callbacks(&self) -> impl Iterator<Item = Value> {
+        self.tables.get(CALLBACKS.name).into_iter().flatten().map(|(_, row)| row.get("call").clone())
     }
 
     /// What is to be written, table by table.

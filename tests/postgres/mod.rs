@@ -73,6 +73,7 @@ impl Server {
     }
 
     /// As `systemctl stop` does it: connections are cut, what is committed stays.
+    #[allow(dead_code)] // not every test binary breaks its server
     pub fn stop(&mut self) {
         self.signal(libc::SIGINT);
     }
@@ -121,7 +122,6 @@ impl Drop for Server {
 }
 
 /// The one server of a test binary; it ends with it.
-#[allow(dead_code)]
 pub fn shared() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     extern "C" fn at_exit() {

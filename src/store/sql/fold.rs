@@ -5,8 +5,9 @@ use super::{Connection, Pool, begin, load, sequences, write};
 use crate::ids::PersonId;
 use crate::journal::PersonSeen;
 use crate::store::fold::{Held, wanted};
+use crate::store::table::CALLS;
 use crate::store::{Deleted, Keep, Stamped};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows that retention deletes in one statement, so that the fold never waits long for it.
 const DELETED_AT_ONCE: i64 = 1000;
@@ -15,16 +16,20 @@ pub async fn facts(pool: &Pool, facts: &[(u64, Stamped)], up_to: u64) -> Result<
     let mut db = begin(pool).await?;
     let known = position(&mut db, "facts").await?;
     let new: Vec<_> = facts.iter().filter(|(position, _)| *position > known).collect();
-    let mut held = Held::default();
+    let (mut held, mut calls) = (Held::default(), BTreeSet::new());
     for wanted in wanted(new.iter().map(|(_, stamped)| &stamped.fact)) {
         for row in load(&mut db, &wanted).await? {
             held.take(wanted.table, row);
+        }
+        if wanted.table.name == CALLS.name {
+            calls = wanted.keys;
         }
     }
     // Events that nobody is to get are not kept.
     let heard: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM receivers)").fetch_one(&mut *db).await?;
     if heard {
-        for (call, last) in sequences(&mut db, held.calls_with_events()).await? {
+        calls.extend(held.calls_of_callbacks());
+        for (call, last) in sequences(&mut db, calls).await? {
             held.take_sequence(call, last);
         }
     }
