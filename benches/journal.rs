@@ -1,5 +1,5 @@
 //! What a call costs the journal (40 records in 20 turns, about as a call with robot, queue and talk leaves them) and the tables
-//! (the same call's facts, folded 50 calls at once).
+//! (such a call's facts, folded by batches).
 
 use divan::counter::{BytesCount, ItemsCount};
 use dozvon::clock::Moment;
@@ -41,16 +41,16 @@ fn call(journal: &mut Journal, n: u128) {
     }
 }
 
-#[divan::bench(sample_count = 10, sample_size = 1)]
-fn fifty_calls_folded(bencher: divan::Bencher) {
-    const CALLS: u64 = 50;
+/// Calls in one batch: a quarter of a second at 20 calls/s, and a batch of the size that catching up takes.
+#[divan::bench(args = [5, 50], sample_count = 20, sample_size = 10)]
+fn calls_folded(bencher: divan::Bencher, calls: u64) {
     let home = tempfile::tempdir().expect("a temporary directory");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let store = runtime.block_on(async { SqliteStore::new(&home.path().join("tables.db")) });
     let (mut n, mut position) = (0, 0);
-    bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
+    bencher.counter(ItemsCount::new(calls)).bench_local(|| {
         let mut batch = Vec::new();
-        for _ in 0..CALLS {
+        for _ in 0..calls {
             n += 1;
             for fact in served(n) {
                 position += 100;

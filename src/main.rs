@@ -43,6 +43,24 @@ enum Command {
         #[arg(long)]
         to: Option<String>,
     },
+    /// The tables' database.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Copy everything from the store that the configuration names to an empty one. Stop the engine before.
+    Copy {
+        #[arg(long)]
+        config: PathBuf,
+        /// sqlite:PATH
+        #[arg(long)]
+        to: Option<String>,
+        /// Variable of the environment with the address of PostgreSQL: postgres://USER:PASSWORD@HOST/DATABASE
+        #[arg(long, conflicts_with = "to", required_unless_present = "to")]
+        to_url_env: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -51,6 +69,9 @@ fn main() -> ExitCode {
         Command::Media { config } => commands::media(&config),
         Command::Check { config } => commands::check(&config),
         Command::Ledger { config, region, from, to } => commands::ledger(&config, region, from.as_deref(), to.as_deref()),
+        Command::Store(StoreCommand::Copy { config, to, to_url_env }) => {
+            commands::store_copy(&config, to.as_deref(), to_url_env.as_deref())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -92,6 +92,13 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[[webhook]]\nurl = \"https://mis.example.org\"\nsecret_env = \"NOWHERE\"", 14, &["`NOWHERE` is not set"]),
         ("[codes]\nready = \"*2\"", 12, &["code `*2` stands for two things"]),
         ("[codes]\nready = \"ready\"", 13, &["is no feature code", "2 to 6"]),
+        ("[store]\nkind = \"postgres\"", 13, &["wants an address; add `url_env`"]),
+        ("[store]\nkind = \"oracle\"", 13, &["[store] `kind`", "postgres"]),
+        ("[store]\nkind = \"postgres\"\nurl_env = \"NOWHERE\"", 14, &["`NOWHERE` is not set; set it before the start"]),
+        ("[store]\nkind = \"postgres\"\nurl = \"postgres://me:pw@db/x\"", 14, &["a password stands in `url`; move"]),
+        ("[store]\nkind = \"postgres\"\nurl = \"mysql://db/x\"", 14, &["begins with postgres://"]),
+        ("[store]\nurl = \"postgres:///x\"", 13, &["needs no address", "delete this key"]),
+        ("[limits]\npeople_days = 0", 13, &["write at least 1"]),
         ("[limits]\ntransactions = 100", 12, &["phones need room too"]),
         ("[limits]\nlegs = 0", 13, &["delete the key for the default"]),
         ("[media]\ninside = true\nstart = false", 14, &["`inside = true` wants none; delete one of the two"]),
@@ -226,4 +233,13 @@ fn the_shipped_files_are_sound() {
 fn parse(text: &str) -> Result<Config, dozvon::config::ConfigErrors> {
     // The tests' own environment is empty.
     Config::parse_with("config/x.toml", text, &|_| None)
+}
+
+#[test]
+fn the_stores_address_comes_from_outside_and_prints_as_dots() {
+    let text = format!("{SOUND}[store]\nkind = \"postgres\"\nurl_env = \"DB\"\n");
+    let env = |key: &str| (key == "DB").then(|| "postgres://me:planted@db/line".to_owned());
+    let config = Config::parse_with("line.toml", &text, &env).unwrap();
+    assert_eq!(config.store.address.as_ref().unwrap().expose(), "postgres://me:planted@db/line");
+    assert!(!format!("{config:?}").contains("planted"));
 }

@@ -1,15 +1,24 @@
 //! What every store promises, whatever database is behind it: each test is a function over `&dyn Store`, run on each back end.
 
+#[path = "postgres/mod.rs"]
+mod postgres;
+
 use dozvon::clock::Moment;
 use dozvon::facts::*;
 use dozvon::ids::*;
 use dozvon::journal::PersonSeen;
 use dozvon::pii::Phone;
+use dozvon::store::copy::{CopyError, copy};
+use dozvon::store::postgres::PostgresStore;
+use dozvon::store::retention::{Kept, delete_old};
 use dozvon::store::sqlite::SqliteStore;
 use dozvon::store::*;
 use proptest::prelude::*;
+use sqlx::Connection;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 use uuid::Uuid;
 
 const REGION: RegionId = RegionId(22);
@@ -20,6 +29,9 @@ macro_rules! on_every_store {
     ($($name:ident),* $(,)?) => {
         mod on_sqlite {
             $(#[test] fn $name() { super::on_sqlite(|store| Box::pin(super::$name(store))); })*
+        }
+        mod on_postgres {
+            $(#[test] fn $name() { super::on_postgres(|store| Box::pin(super::$name(store))); })*
         }
     };
 }
@@ -37,6 +49,9 @@ on_every_store![
     a_dead_receiver_holds_up_nobody_else,
     events_name_no_citizen,
     the_agents_day_is_listed,
+    whom_we_owe_nothing_is_forgotten_in_time,
+    old_events_go_when_everybody_has_them,
+    what_no_database_can_hold_holds_up_nothing,
 ];
 
 async fn a_call_is_one_row_with_its_whole_way(store: &dyn Store) {
@@ -268,6 +283,174 @@ async fn the_agents_day_is_listed(store: &dyn Store) {
     assert_eq!(rows, [(secs(10), "ready", None), (secs(20), "on_break", Some("lunch"))]);
 }
 
+async fn whom_we_owe_nothing_is_forgotten_in_time(store: &dyn Store) {
+    const DAY: u64 = 86_400;
+    let phone = |n| Phone::parse(&format!("+7913{n:07}"), None).unwrap();
+    let seen = |n, day: u64| PersonSeen { at: secs(day * DAY), person: person(n), phone: phone(n) };
+    store.people_apply(&[(1, seen(1, 10)), (2, seen(2, 10)), (3, seen(3, 10)), (4, seen(4, 200))], 9).await.unwrap();
+    let request = |handoff, n| Fact::HandoffRequested {
+        handoff: HandoffId(handoff),
+        call: call(n),
+        region: REGION,
+        person: Some(person(n)),
+        theme: None,
+    };
+    fold(store, 0, [missed_call(2, 100), vec![(200, request(3, 3))]].concat()).await;
+    let kept = Kept { people: Duration::from_secs(180 * DAY), outbox: Duration::from_secs(30 * DAY) };
+    assert_eq!(delete_old(store, secs(190 * DAY), kept).await.unwrap().people, 0, "180 days to the second");
+    assert_eq!(delete_old(store, secs(190 * DAY + 1), kept).await.unwrap().people, 1);
+    assert_eq!(store.person_phone(person(1)).await.unwrap(), None);
+    for owed in [2, 3] {
+        assert!(store.person_phone(person(owed)).await.unwrap().is_some(), "person {owed} is owed something");
+    }
+    let closed = Fact::CallbackClosed { task: TaskId(2), how: TaskEnd::Reached };
+    let settled = Fact::HandoffSettled {
+        handoff: HandoffId(3),
+        call: call(3),
+        result: HandoffResult::Accepted { reference: "T-3".into() },
+    };
+    fold(store, 1000, vec![(300, closed), (300, settled)]).await;
+    assert_eq!(delete_old(store, secs(190 * DAY + 1), kept).await.unwrap().people, 2);
+    assert!(store.person_phone(person(4)).await.unwrap().is_some());
+}
+
+async fn old_events_go_when_everybody_has_them(store: &dyn Store) {
+    let kept = Kept { people: Duration::from_secs(1), outbox: Duration::from_secs(1000) };
+    store.receiver_add("mis").await.unwrap();
+    fold(store, 0, served_call(1, 100).into_iter().chain(missed_call(2, 100)).collect()).await;
+    assert_eq!(delete_old(store, secs(5000), kept).await.unwrap().outbox, 0, "the receiver has not got them");
+    while let [event, ..] = &store.deliveries_due("mis", secs(5000), 50).await.unwrap()[..] {
+        let refused = event.kind == "interaction.offered";
+        let end = if refused { DeliveryEnd::Refused("no such card".into()) } else { DeliveryEnd::Done };
+        store.delivery_settle("mis", event.event, end).await.unwrap();
+    }
+    assert_eq!(delete_old(store, secs(1000), kept).await.unwrap().outbox, 0, "they are not old");
+    assert_eq!(delete_old(store, secs(5000), kept).await.unwrap().outbox, 8, "those of the call with an open task stay");
+    let closed = Fact::CallbackClosed { task: TaskId(2), how: TaskEnd::Reached };
+    fold(store, 1000, vec![(5000, closed)]).await;
+    let due = store.deliveries_due("mis", secs(5000), 10).await.unwrap();
+    assert_eq!((due[0].kind.as_str(), due[0].sequence), ("callback.closed", 5), "it counts on");
+}
+
+async fn what_no_database_can_hold_holds_up_nothing(store: &dyn Store) {
+    let theme = "a\0b".to_owned();
+    fold(store, 0, vec![(1, entered(1, REGION)), (2, Fact::ThemeChosen { call: call(1), theme })]).await;
+    assert_eq!(store.call(call(1)).await.unwrap().unwrap().call.theme.as_deref(), Some("a\u{FFFD}b"));
+}
+
+#[test]
+fn the_tables_are_those_that_are_told_of() {
+    let told: BTreeSet<(String, String)> = TABLES
+        .iter()
+        .flat_map(|table| table.columns.iter().map(|(column, _)| (table.name.to_owned(), (*column).to_owned())))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("dozvon.db");
+        SqliteStore::new(&path).position().await.unwrap();
+        let mut db = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        let sql = "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table'";
+        let there: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut db).await.unwrap();
+        assert_eq!(there.into_iter().filter(|(table, _)| table != "_sqlx_migrations").collect::<BTreeSet<_>>(), told);
+
+        let url = postgres::shared().database();
+        PostgresStore::new(&url).unwrap().position().await.unwrap();
+        let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+        let sql = "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public'";
+        let there: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut db).await.unwrap();
+        assert_eq!(there.into_iter().filter(|(table, _)| table != "_sqlx_migrations").collect::<BTreeSet<_>>(), told);
+    });
+}
+
+#[test]
+fn a_copy_holds_every_row_and_the_engine_goes_on_with_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = tempfile::tempdir().unwrap();
+        let embedded = SqliteStore::new(&home.path().join("first.db"));
+        let server = PostgresStore::new(&postgres::shared().database()).unwrap();
+        let back = SqliteStore::new(&home.path().join("back.db"));
+
+        embedded.receiver_add("mis").await.unwrap();
+        seen(&embedded, 2, "+79130000012").await;
+        // More than one batch of rows.
+        for n in 0..600 {
+            fold(&embedded, u64::from(n) * 1000, served_call(n, 100).into_iter().chain(missed_call(n + 1000, 100)).collect())
+                .await;
+        }
+        embedded.deliveries_due("mis", secs(1000), 10).await.unwrap();
+        embedded.handoff_tried(HandoffId(1), secs(400)).await.unwrap();
+        let first = dump(&embedded).await;
+
+        let mut told = 0;
+        copy(&embedded, &server, |_, _| told += 1).await.unwrap();
+        assert!(told > TABLES.len(), "progress batch by batch");
+        assert_eq!(sorted(dump(&server).await), sorted(first.clone()));
+        copy(&server, &back, |_, _| {}).await.unwrap();
+        assert_eq!(dump(&back).await, first);
+
+        let refused = copy(&embedded, &server, |_, _| {}).await.unwrap_err();
+        assert!(matches!(refused, CopyError::NotEmpty { table: "calls" }), "{refused}");
+        assert!(refused.to_string().contains("name an empty database"));
+
+        // The same facts from here on, and one that both have already.
+        for store in [&embedded as &dyn Store, &server, &back] {
+            fold(store, 1000, served_call(1, 100)).await;
+            fold(store, 700_000, missed_call(5000, 300)).await;
+        }
+        assert_eq!(dump(&back).await, dump(&embedded).await);
+        assert_eq!(sorted(dump(&server).await), sorted(dump(&embedded).await));
+        let all = |ledger: Ledger| (ledger.entered, ledger.outcomes, ledger.open_callbacks);
+        let ledger = all(embedded.ledger(None, Moment::ZERO, END).await.unwrap());
+        assert_eq!(ledger.0, 1201);
+        assert_eq!(all(server.ledger(None, Moment::ZERO, END).await.unwrap()), ledger);
+        assert_eq!(
+            server.calls(&CallFilter::default(), &Page::first(500)).await.unwrap(),
+            embedded.calls(&CallFilter::default(), &Page::first(500)).await.unwrap()
+        );
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// A batch leaves the very rows that its facts leave one by one, in both databases, whatever order they come in.
+    #[test]
+    fn a_batch_is_its_facts_one_by_one(
+        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..23), 1..80),
+        batches in prop::collection::vec(1usize..40, 1..20),
+    ) {
+        let facts = numbered(0, (1..).zip(&steps).map(|(at, &(n, id, what))| (at, any_fact(n, id, what))).collect());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let home = tempfile::tempdir().unwrap();
+            let one_by_one = SqliteStore::new(&home.path().join("one.db"));
+            let embedded = SqliteStore::new(&home.path().join("batches.db"));
+            let server = PostgresStore::new(&postgres::shared().database()).unwrap();
+            for store in [&one_by_one as &dyn Store, &embedded, &server] {
+                store.receiver_add("mis").await.unwrap();
+                store.handoff_tried(HandoffId(1), secs(1)).await.unwrap();
+            }
+            for fact in &facts {
+                one_by_one.apply(std::slice::from_ref(fact), fact.0).await.unwrap();
+            }
+            let mut rest = &facts[..];
+            for size in batches.iter().cycle() {
+                let Some(last) = rest.len().checked_sub(1) else { break };
+                let (batch, later) = rest.split_at((*size).min(last + 1));
+                for store in [&embedded as &dyn Store, &server] {
+                    store.apply(batch, batch[batch.len() - 1].0).await.unwrap();
+                }
+                rest = later;
+            }
+            let expected = dump(&one_by_one).await;
+            assert_eq!(dump(&embedded).await, expected);
+            assert_eq!(dump(&server).await, expected);
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -288,7 +471,7 @@ proptest! {
             Fact::CallEntered { call, .. } => known.insert(*call),
             _ => true,
         }).collect();
-        on_sqlite(move |store| {
+        on_both(move |store| {
             let (facts, batches) = (numbered(0, facts.clone()), batches.clone());
             Box::pin(async move {
                 let mut memory = dozvon::journal::LedgerFold::default();
@@ -318,6 +501,70 @@ fn on_sqlite(test: impl for<'a> Fn(&'a dyn Store) -> Pin<Box<dyn Future<Output =
         let store = SqliteStore::new(&home.path().join("dozvon.db"));
         test(&store).await;
     });
+}
+
+fn on_postgres(test: impl for<'a> Fn(&'a dyn Store) -> Pin<Box<dyn Future<Output = ()> + 'a>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = PostgresStore::new(&postgres::shared().database()).unwrap();
+        test(&store).await;
+    });
+}
+
+fn on_both(test: impl for<'a> Fn(&'a dyn Store) -> Pin<Box<dyn Future<Output = ()> + 'a>>) {
+    on_sqlite(&test);
+    on_postgres(&test);
+}
+
+/// Every row of every table.
+async fn dump(store: &dyn Store) -> Vec<Vec<Vec<Value>>> {
+    let mut tables = Vec::new();
+    for table in TABLES {
+        let (mut rows, mut after): (Vec<Vec<Value>>, Option<Vec<Value>>) = (Vec::new(), None);
+        loop {
+            let page = store.rows(table, after.as_deref(), 500).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(table.key.iter().map(|column| last[table.at(column).unwrap()].clone()).collect());
+            rows.extend(page);
+        }
+        tables.push(rows);
+    }
+    tables
+}
+
+/// Texts sort by other rules in other databases.
+fn sorted(mut tables: Vec<Vec<Vec<Value>>>) -> Vec<Vec<Vec<Value>>> {
+    tables.iter_mut().for_each(|rows| rows.sort());
+    tables
+}
+
+fn any_fact(n: u32, id: u64, what: usize) -> Fact {
+    let (of, agent, queue) = (call(n), AgentId::from(["op1", "op2", "op3"][id as usize]), QueueId::from("therapy"));
+    let (offer, task, leg, handoff, file) = (OfferId(id), TaskId(id), LegId(id), HandoffId(id), format!("{id}.wav"));
+    let outcome = Outcome::ALL[id as usize];
+    match what {
+        0..3 => entered(n, REGION),
+        3 => Fact::CallAnswered { call: of },
+        4 => Fact::RobotAtNode { call: of, script: "main".into(), version: id as u32, node: "menu".into() },
+        5 => Fact::ThemeChosen { call: of, theme: format!("theme{id}") },
+        6 => Fact::QueueEntered { call: of, queue, priority: 0, urgent: id == 1 },
+        7 => Fact::QueueLeft { call: of, queue, why: QueueLeft::Full },
+        8 => Fact::OfferMade { offer, call: of, agent, queue, why: "longest idle".into() },
+        9 => Fact::OfferEnded { offer, end: OfferEnd::Missed(MissReason::Busy) },
+        10 => Fact::TalkStarted { call: of, agent, queue },
+        11 => Fact::TalkEnded { call: of, agent, by: Party::Agent },
+        12 => Fact::RouteTried { call: of, route: "ambulance".into(), trunk: "mts".into(), leg },
+        13 => Fact::RouteEnded { call: of, leg, end: RouteEnd::Busy },
+        14 => Fact::RecordingStarted { call: of, file },
+        15 => Fact::RecordingEnded { call: of, file, ms: 5, gaps: 1 },
+        16 => Fact::CallEnded { call: of, outcome },
+        17 => Fact::CallbackOpened { task, region: REGION, person: person(n), call: of, outcome },
+        18 => Fact::CallbackRepeated { task, call: of, outcome },
+        19 => Fact::CallbackTaken { task, agent },
+        20 => Fact::CallbackClosed { task, how: TaskEnd::Reached },
+        21 => Fact::HandoffRequested { handoff, call: of, region: REGION, person: None, theme: None },
+        _ => Fact::HandoffSettled { handoff, call: of, result: HandoffResult::Booked { reference: format!("T{id}") } },
+    }
 }
 
 /// Everything the tables say.

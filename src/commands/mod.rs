@@ -2,9 +2,11 @@
 
 mod media;
 mod serve;
+mod store;
 
 pub use media::media;
 pub use serve::serve;
+pub use store::store_copy;
 
 use anyhow::Context;
 use dozvon::call::House;
@@ -12,18 +14,16 @@ use dozvon::clock::{Clock, Moment};
 use dozvon::config::{Region, span};
 use dozvon::facts::Ledger;
 use dozvon::ids::RegionId;
-use dozvon::store::Store;
-use dozvon::store::sqlite::SqliteStore;
 use std::path::Path;
 
 pub fn check(config: &Path) -> anyhow::Result<()> {
-    House::read(config).map_err(|errors| anyhow::anyhow!("\n{errors}"))?;
+    house(config)?;
     println!("{}: configuration and scripts are in order", config.display());
     Ok(())
 }
 
 pub fn ledger(config: &Path, region: Option<u16>, from: Option<&str>, to: Option<&str>) -> anyhow::Result<()> {
-    let house = House::read(config).map_err(|errors| anyhow::anyhow!("\n{errors}"))?;
+    let house = house(config)?;
     let known =
         |code: u16| house.config.region(RegionId(code)).with_context(|| format!("the configuration has no region {code}"));
     let of = region.map(known).transpose()?;
@@ -31,9 +31,13 @@ pub fn ledger(config: &Path, region: Option<u16>, from: Option<&str>, to: Option
     let span = span(Clock::start(Moment::ZERO).now(), &zone, from, to)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ledger: Ledger = runtime.block_on(async {
-        let store = SqliteStore::new(&house.config.data.join("dozvon.db"));
-        store.ledger(region.map(RegionId), span.start, span.end).await
+        let store = store::open(&house.config)?;
+        anyhow::Ok(store.ledger(region.map(RegionId), span.start, span.end).await?)
     })?;
     println!("{}", serde_json::to_string_pretty(&ledger)?);
     Ok(())
+}
+
+fn house(config: &Path) -> anyhow::Result<House> {
+    House::read(config).map_err(|errors| anyhow::anyhow!("\n{errors}"))
 }

@@ -14,7 +14,7 @@ use dozvon::facts::HandoffResult;
 use dozvon::ids::{CallId, HandoffId};
 use dozvon::pii::Private;
 use dozvon::store::Store;
-use dozvon::store::sqlite::SqliteStore;
+use dozvon::store::retention::{self, Kept};
 use dozvon::store::writer::{Folded, Source, follow};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -50,7 +50,8 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
 }
 
 async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::new(&house.config.data.join("dozvon.db")));
+    let store: Arc<dyn Store> = super::store::open(&house.config)?;
+    let kept = Kept { people: house.config.limits.people, outbox: house.config.limits.outbox };
     let (folded, tables) = watch::channel(Folded::default());
     let writer = tokio::spawn(follow(store.clone(), Source::of(&streams.journal), Source::of(&streams.people), folded));
     let core = open_core(&house.config);
@@ -60,6 +61,8 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let running = start(house, streams)?;
     tracing::info!(%bind, "HTTP");
+    let zone = regions.first().map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
+    tokio::spawn(retention::nightly(store.clone(), running.clock, zone, kept));
     tokio::spawn(tell_how_far_the_tables_are(running.engine.clone(), tables.clone()));
     for receiver in hooks {
         tokio::spawn(Webhook::new(store.clone(), receiver).run(running.clock, tables.clone()));

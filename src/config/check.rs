@@ -23,6 +23,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let routes = routes(file, &trunks);
     let calendars = calendars(file, &regions);
     let callbacks = file.table("callbacks");
+    let store = store(file, env);
     let http = http(file, env);
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
@@ -45,6 +46,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         routes,
         calendars,
         callbacks: callbacks?.value,
+        store: store?,
         http: http?,
         booking: booking?.value,
         webhooks,
@@ -400,6 +402,55 @@ fn calendars(file: &mut File, regions: &[Region]) -> Vec<Calendar> {
     values(calendars)
 }
 
+fn store(file: &mut File, env: Environment) -> Option<Store> {
+    let mut store = file.table::<Store>("store")?;
+    let it = &store.value;
+    let given = match (&it.url, &it.url_env, &it.url_file) {
+        (None, None, None) => Ok(None),
+        (Some(url), None, None) if has_password(url) => {
+            Err(("url", "a password stands in `url`; move the address to `url_env` or `url_file` (mode 600)".to_owned()))
+        }
+        (Some(url), None, None) => Ok(Some(("url", Secret::new(url)))),
+        (None, Some(variable), None) => {
+            secret::from_env(variable, env).map(|url| Some(("url_env", url))).map_err(|why| ("url_env", why))
+        }
+        (None, None, Some(path)) => secret::from_file(path).map(|url| Some(("url_file", url))).map_err(|why| ("url_file", why)),
+        _ => Err(("url", "`url`, `url_env` and `url_file` exclude each other; keep one".to_owned())),
+    };
+    let complaint = match (given, it.kind) {
+        (Err(complaint), _) => Some(complaint),
+        (Ok(None), StoreKind::Sqlite) => None,
+        (Ok(Some((key, _))), StoreKind::Sqlite) => {
+            Some((key, "the embedded store needs no address; write kind = \"postgres\" or delete this key".to_owned()))
+        }
+        (Ok(None), StoreKind::Postgres) => {
+            let why = "kind \"postgres\" wants an address; add `url_env` and set the variable to postgres://USER:PASSWORD@HOST/DATABASE";
+            Some(("kind", why.to_owned()))
+        }
+        (Ok(Some((_, url))), StoreKind::Postgres) if is_postgres(url.expose()) => {
+            store.value.address = Some(url);
+            None
+        }
+        (Ok(Some((key, _))), StoreKind::Postgres) => {
+            Some((key, "the store's address begins with postgres://, such as postgres://USER:PASSWORD@HOST/DATABASE".to_owned()))
+        }
+    };
+    if let Some((key, why)) = complaint {
+        file.complain(store.place(key), why);
+    }
+    Some(store.value)
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// `scheme://user:password@host`, or `?password=`.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
+}
+
 fn http(file: &mut File, env: Environment) -> Option<Http> {
     let mut http = file.table::<Http>("http")?;
     let it = &mut http.value;
@@ -489,6 +540,9 @@ fn limits(file: &mut File) -> Option<Limits> {
         if value == 0 {
             file.complain(limits.place(key), format!("`{key}` of 0 lets nobody in; delete the key for the default"));
         }
+    }
+    if it.people.is_zero() {
+        file.complain(limits.place("people_days"), "`people_days` of 0 forgets whom to call back; write at least 1");
     }
     Some(limits.value)
 }

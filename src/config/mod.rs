@@ -40,6 +40,7 @@ pub struct Config {
     pub routes: Vec<Route>,
     pub calendars: Vec<Calendar>,
     pub callbacks: Callbacks,
+    pub store: Store,
     pub http: Http,
     pub booking: Booking,
     pub webhooks: Vec<Webhook>,
@@ -349,6 +350,29 @@ pub struct Callbacks {
     pub queue_after: Duration,
 }
 
+/// Where the tables stand.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    #[serde(default)]
+    pub kind: StoreKind,
+    url: Option<String>,
+    url_env: Option<String>,
+    url_file: Option<PathBuf>,
+    /// PostgreSQL's address; read from `url`, `url_env` or `url_file`, and there if `kind` wants it.
+    #[serde(skip)]
+    pub address: Option<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// One file in the data folder.
+    #[default]
+    Sqlite,
+    Postgres,
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
@@ -451,6 +475,12 @@ pub struct Limits {
     /// How long the journal of facts is kept once the tables have it.
     #[serde(rename = "journal_days", with = "days", default = "secs::<{ 400 * 86_400 }>")]
     pub journal: Duration,
+    /// How long the phone of a person is kept after it was last used.
+    #[serde(rename = "people_days", with = "days", default = "secs::<{ 180 * 86_400 }>")]
+    pub people: Duration,
+    /// How long events are kept in the outbox once every receiver has them.
+    #[serde(rename = "outbox_days", with = "days", default = "secs::<{ 30 * 86_400 }>")]
+    pub outbox: Duration,
 }
 
 /// What an agent may dial from the phone.

@@ -1,11 +1,17 @@
 //! The one door to SQL: folds of the journal, people, callbacks, outbox.
 
+pub mod copy;
+mod fold;
 mod outbox;
+pub mod postgres;
+pub mod retention;
 mod rows;
 pub mod sqlite;
+pub mod table;
 pub mod writer;
 
 pub use rows::*;
+pub use table::{TABLES, Table, Value};
 
 use crate::clock::Moment;
 use crate::facts::{Ledger, Stamped};
@@ -51,6 +57,59 @@ pub trait Store: Send + Sync {
     /// Events due for a receiver, oldest first; of each call only the first that the receiver has not taken.
     async fn deliveries_due(&self, receiver: &str, now: Moment, limit: u32) -> Result<Vec<DeliveryDue>, StoreError>;
     async fn delivery_settle(&self, receiver: &str, event: u64, end: DeliveryEnd) -> Result<(), StoreError>;
+
+    /// Rows of a table by its key, those behind the key `after`, [`PAGE_MAX`] at most: to move them to another database.
+    async fn rows(&self, table: &'static Table, after: Option<&[Value]>, limit: u32) -> Result<Vec<Vec<Value>>, StoreError>;
+    /// Writes rows as they are, over those with the same key.
+    async fn rows_put(&self, table: &'static Table, rows: &[Vec<Value>]) -> Result<(), StoreError>;
+
+    /// Deletes some of what is older than it is to be kept; nothing deleted: nothing is left to delete.
+    async fn retain(&self, keep: &Keep) -> Result<Deleted, StoreError>;
+}
+
+/// What retention leaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keep {
+    /// Phones of people last seen since then, and of all whom we still owe something.
+    pub people_since: Moment,
+    /// Events since then, and all that a receiver has not got yet.
+    pub outbox_since: Moment,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Deleted {
+    pub people: u64,
+    pub outbox: u64,
+}
+
+/// Most SQL is the same in every database. It stands once, in `sql/`, and is compiled for each: a database's module names its
+/// types (`Db`, `DbRow`, `Pool`, `Connection`, `Database`) and brings what is its own (`begin`, `load`, `sequences`, `write`).
+macro_rules! sql_modules {
+    () => {
+        #[path = "../sql/columns.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod columns;
+        #[path = "../sql/delivery.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod delivery;
+        #[path = "../sql/doors.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod doors;
+        #[path = "../sql/fold.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod fold;
+        #[path = "../sql/read.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod read;
+        #[path = "../sql/rows.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod rows;
+    };
+}
+use sql_modules;
+
+fn cannot(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database { doing, source }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +120,8 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    #[error("the database gives no answer")]
+    NoAnswer,
     #[error("the database's tables cannot be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("the column {column} holds {value:?}, which this engine does not know")]

@@ -48,30 +48,35 @@ impl<R: Entry> Source<R> {
     }
 }
 
-/// Follows both streams until they are closed (their logs dropped) and folded, or cannot be folded. To be spawned.
+/// Follows both streams until they are closed (their logs dropped) and folded, or cannot be folded. To be spawned. However long
+/// the database is away, the log hears of it twice: when the tables fall behind, and when they have caught up.
 pub async fn follow(store: Arc<dyn Store>, facts: Source<Record>, people: Source<PersonSeen>, folded: watch::Sender<Folded>) {
-    let mut pause = PAUSE_FIRST;
+    let (mut pause, mut behind) = (PAUSE_FIRST, false);
     let mut writer = Writer { store, facts: Follower::new(facts), people: Follower::new(people), folded };
     loop {
         match writer.turn().await {
             Ok(Turn::Folded) => {
-                if std::mem::replace(&mut pause, PAUSE_FIRST) != PAUSE_FIRST {
-                    tracing::warn!("the tables are being written again");
-                    writer.folded.send_modify(|folded| folded.failing = false);
+                pause = PAUSE_FIRST;
+                writer.folded.send_if_modified(|folded| std::mem::take(&mut folded.failing));
+                if behind && writer.has_caught_up() {
+                    behind = false;
+                    tracing::warn!("the tables have caught up");
                 }
             }
             Ok(Turn::Closed) => return,
             Err(error) => {
-                if pause == PAUSE_FIRST {
+                if !std::mem::replace(&mut behind, true) {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the tables fall behind; calls go on");
-                    writer.folded.send_modify(|folded| folded.failing = true);
                 }
+                writer.folded.send_if_modified(|folded| !std::mem::replace(&mut folded.failing, true));
                 // The engine has stopped and waits: the next life folds the rest.
                 if writer.facts.source.closed() && writer.people.source.closed() {
                     return;
                 }
-                pause = (pause * 2).min(PAUSE_LONGEST);
+                // What was written last may or may not be there: the tables know.
+                (writer.facts.position, writer.people.position) = (None, None);
                 tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_LONGEST);
             }
         }
     }
@@ -126,6 +131,10 @@ impl Writer {
             });
         }
         Ok(Turn::Folded)
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.facts.position >= Some(*self.facts.source.durable.borrow())
     }
 
     /// Asks the tables where they are.

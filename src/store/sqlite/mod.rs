@@ -1,20 +1,33 @@
 //! The embedded store: one SQLite file, one writer, a few readers.
 
-mod columns;
-mod delivery;
-mod fold;
-mod read;
+super::sql_modules!();
 
+use super::fold::Wanted;
 use super::*;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{QueryBuilder, Transaction};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 /// Readers at once; SQLite reads from memory, so a few serve many pages.
 const READERS: u32 = 4;
 /// How long a statement waits for a lock that another process (a backup, a shell) holds.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Arguments of one statement; SQLite takes 32,766.
+const ARGUMENTS: usize = 16_000;
+
+type Db = Sqlite;
+type DbRow = SqliteRow;
+type Pool = SqlitePool;
+type Connection = SqliteConnection;
+type Database = SqliteStore;
 
 pub struct SqliteStore {
     writer: SqlitePool,
@@ -58,81 +71,59 @@ impl SqliteStore {
     }
 }
 
-fn cannot(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Database { doing, source }
+async fn begin(pool: &Pool) -> sqlx::Result<Transaction<'static, Db>> {
+    pool.begin_with("BEGIN IMMEDIATE").await
 }
 
-#[async_trait]
-impl Store for SqliteStore {
-    async fn position(&self) -> Result<u64, StoreError> {
-        read::position(self.readers().await?, "facts").await
+async fn load(db: &mut Connection, wanted: &Wanted) -> sqlx::Result<Vec<Vec<Value>>> {
+    let (table, mut loaded) = (wanted.table, Vec::new());
+    for keys in wanted.keys.iter().collect::<Vec<_>>().chunks(ARGUMENTS) {
+        let mut query =
+            QueryBuilder::new(format!("SELECT {} FROM {} WHERE {} IN (", table.column_list(), table.name, wanted.column));
+        push_all(&mut query, keys.iter().copied());
+        query.push(if wanted.open { ") AND ended IS NULL" } else { ")" });
+        for row in query.build().fetch_all(&mut *db).await? {
+            loaded.push(columns::Fields(&row).values(table)?);
+        }
     }
+    Ok(loaded)
+}
 
-    async fn apply(&self, facts: &[(u64, Stamped)], up_to: u64) -> Result<(), StoreError> {
-        fold::facts(self.writer().await?, facts, up_to).await.map_err(cannot("take facts"))
+/// The number of the last event of each of these calls.
+async fn sequences(db: &mut Connection, calls: BTreeSet<Value>) -> sqlx::Result<Vec<(Uuid, i64)>> {
+    let mut found = Vec::new();
+    for calls in calls.iter().collect::<Vec<_>>().chunks(ARGUMENTS) {
+        let mut query = QueryBuilder::new("SELECT call, MAX(sequence) FROM outbox WHERE call IN (");
+        push_all(&mut query, calls.iter().copied());
+        query.push(") GROUP BY call");
+        found.extend(query.build_query_as::<(Uuid, i64)>().fetch_all(&mut *db).await?);
     }
+    Ok(found)
+}
 
-    async fn people_position(&self) -> Result<u64, StoreError> {
-        read::position(self.readers().await?, "people").await
+async fn write(db: &mut Connection, table: &'static Table, rows: &[Vec<Value>]) -> sqlx::Result<()> {
+    for rows in rows.chunks(ARGUMENTS / table.columns.len().max(1)) {
+        let mut query = QueryBuilder::new(format!("INSERT INTO {} ({}) VALUES ", table.name, table.column_list()));
+        for (n, row) in rows.iter().enumerate() {
+            query.push(if n == 0 { "(" } else { ", (" });
+            push_all(&mut query, row.iter());
+            query.push(")");
+        }
+        query.push(table.or_replace());
+        query.build().execute(&mut *db).await?;
     }
+    Ok(())
+}
 
-    async fn people_apply(&self, seen: &[(u64, PersonSeen)], up_to: u64) -> Result<(), StoreError> {
-        fold::people(self.writer().await?, seen, up_to).await.map_err(cannot("take people"))
-    }
-
-    async fn person_phone(&self, person: PersonId) -> Result<Option<Phone>, StoreError> {
-        read::person_phone(self.readers().await?, person).await
-    }
-
-    async fn person_forget(&self, person: PersonId) -> Result<bool, StoreError> {
-        fold::person_forget(self.writer().await?, person).await.map_err(cannot("forget a person"))
-    }
-
-    async fn ledger(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError> {
-        read::ledger(self.readers().await?, region, from, to).await
-    }
-
-    async fn calls(&self, filter: &CallFilter, page: &Page<(Moment, CallId)>) -> Result<Vec<CallRow>, StoreError> {
-        read::calls(self.readers().await?, filter, page).await
-    }
-
-    async fn call(&self, call: CallId) -> Result<Option<CallDetail>, StoreError> {
-        read::call(self.readers().await?, call).await
-    }
-
-    async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError> {
-        read::recordings(self.readers().await?, call).await
-    }
-
-    async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError> {
-        read::callbacks(self.readers().await?, filter, page).await
-    }
-
-    async fn callback(&self, task: TaskId) -> Result<Option<CallbackRow>, StoreError> {
-        read::callback(self.readers().await?, task).await
-    }
-
-    async fn agent_changes(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Vec<AgentChangeRow>, StoreError> {
-        read::agent_changes(self.readers().await?, region, from, to).await
-    }
-
-    async fn handoffs_due(&self, now: Moment, limit: u32) -> Result<Vec<HandoffDue>, StoreError> {
-        delivery::handoffs_due(self.readers().await?, now, limit).await
-    }
-
-    async fn handoff_tried(&self, handoff: HandoffId, next_at: Moment) -> Result<(), StoreError> {
-        delivery::handoff_tried(self.writer().await?, handoff, next_at).await
-    }
-
-    async fn receiver_add(&self, receiver: &str) -> Result<(), StoreError> {
-        delivery::receiver_add(self.writer().await?, receiver).await
-    }
-
-    async fn deliveries_due(&self, receiver: &str, now: Moment, limit: u32) -> Result<Vec<DeliveryDue>, StoreError> {
-        delivery::deliveries_due(self.writer().await?, receiver, now, limit).await
-    }
-
-    async fn delivery_settle(&self, receiver: &str, event: u64, end: DeliveryEnd) -> Result<(), StoreError> {
-        delivery::delivery_settle(self.writer().await?, receiver, event, end).await
+fn push_all<'v>(query: &mut QueryBuilder<Db>, values: impl Iterator<Item = &'v Value>) {
+    let mut list = query.separated(", ");
+    for value in values {
+        match value {
+            Value::Null => list.push("NULL"),
+            Value::Int(number) => list.push_bind(*number),
+            Value::Text(text) => list.push_bind(text.clone()),
+            Value::Uuid(id) => list.push_bind(*id),
+            Value::Bool(yes) => list.push_bind(*yes),
+        };
     }
 }

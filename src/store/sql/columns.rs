@@ -1,11 +1,10 @@
-//! How values stand in columns: times and counted ids as BIGINT, UUIDs as 16 bytes, enums by their serde word.
+//! How values stand in columns: times and counted ids as BIGINT, enums by their serde word.
 
-use super::{StoreError, cannot};
+use super::{Db, DbRow, StoreError, cannot};
 use crate::clock::Moment;
 use crate::facts::Outcome;
 use crate::ids::*;
-use serde::Serialize;
-use sqlx::sqlite::{Sqlite, SqliteRow};
+use crate::store::table::{Kind, Table, Value};
 use sqlx::{Decode, Row, Type};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -20,20 +19,25 @@ pub fn id(raw: u64) -> i64 {
     raw.cast_signed()
 }
 
-/// The word of an enum's variant, the same as in the API.
-pub fn word(value: impl Serialize) -> Option<String> {
-    match serde_json::to_value(value).ok()? {
-        serde_json::Value::String(word) => Some(word),
-        _ => None,
-    }
-}
-
 /// One row, read column by column.
-pub struct Fields<'r>(pub &'r SqliteRow);
+pub struct Fields<'r>(pub &'r DbRow);
 
 impl<'r> Fields<'r> {
-    pub fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(&self, column: &'static str) -> Result<T, StoreError> {
+    pub fn get<T: Decode<'r, Db> + Type<Db>>(&self, column: &'static str) -> Result<T, StoreError> {
         self.0.try_get(column).map_err(cannot("give a row"))
+    }
+
+    /// The whole row, column by column as the table has them.
+    pub fn values(&self, table: &Table) -> sqlx::Result<Vec<Value>> {
+        let value = |&(column, kind): &(&str, Kind)| {
+            Ok(match kind {
+                Kind::Int => self.0.try_get::<Option<i64>, _>(column)?.into(),
+                Kind::Text => self.0.try_get::<Option<String>, _>(column)?.into(),
+                Kind::Uuid => self.0.try_get::<Option<Uuid>, _>(column)?.into(),
+                Kind::Bool => self.0.try_get::<Option<bool>, _>(column)?.into(),
+            })
+        };
+        table.columns.iter().map(value).collect()
     }
 
     pub fn time(&self, column: &'static str) -> Result<Moment, StoreError> {

@@ -1,39 +1,38 @@
 //! What is asked of the tables.
 
-use super::cannot;
+use super::{DbRow, Pool, cannot};
 use super::columns::{Fields, id, outcome, time};
 use crate::clock::Moment;
 use crate::facts::{HandoffResult, Ledger, Outcome};
 use crate::ids::*;
 use crate::pii::Phone;
 use crate::store::*;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
 use uuid::Uuid;
 
 type Rows<T> = Result<Vec<T>, StoreError>;
 
-pub async fn position(pool: &SqlitePool, stream: &str) -> Result<u64, StoreError> {
-    let found = sqlx::query_scalar::<_, i64>("SELECT position FROM fold_position WHERE stream = ?").bind(stream);
+pub async fn position(pool: &Pool, stream: &str) -> Result<u64, StoreError> {
+    let found = sqlx::query_scalar::<_, i64>("SELECT position FROM fold_position WHERE stream = $1").bind(stream);
     found.fetch_one(pool).await.map(i64::cast_unsigned).map_err(cannot("tell its position"))
 }
 
-pub async fn person_phone(pool: &SqlitePool, person: PersonId) -> Result<Option<Phone>, StoreError> {
-    let found = sqlx::query_scalar::<_, String>("SELECT phone FROM people WHERE person = ?").bind(person.0);
+pub async fn person_phone(pool: &Pool, person: PersonId) -> Result<Option<Phone>, StoreError> {
+    let found = sqlx::query_scalar::<_, String>("SELECT phone FROM people WHERE person = $1").bind(person.0);
     let text = found.fetch_optional(pool).await.map_err(cannot("look up a person"))?;
     Ok(text.and_then(|text| Phone::parse(&text, None)))
 }
 
-pub async fn ledger(pool: &SqlitePool, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError> {
+pub async fn ledger(pool: &Pool, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError> {
     // One statement for the whole, so that the law holds while facts are being folded.
     let rows = sqlx::query(
-        "SELECT outcome, COUNT(*) AS n FROM calls WHERE entered >= ?1 AND entered < ?2 AND (?3 IS NULL OR region = ?3)
+        "SELECT outcome, COUNT(*) AS n FROM calls WHERE entered >= $1 AND entered < $2 AND ($3 IS NULL OR region = $3)
          GROUP BY outcome
          UNION ALL
-         SELECT 'open_callbacks', COUNT(*) FROM callbacks WHERE closed IS NULL AND (?3 IS NULL OR region = ?3)",
+         SELECT 'open_callbacks', COUNT(*) FROM callbacks WHERE closed IS NULL AND ($3 IS NULL OR region = $3)",
     )
     .bind(time(from))
     .bind(time(to))
-    .bind(region.map(|region| region.0))
+    .bind(region.map(|region| i64::from(region.0)))
     .fetch_all(pool)
     .await
     .map_err(cannot("count calls"))?;
@@ -58,35 +57,35 @@ pub async fn ledger(pool: &SqlitePool, region: Option<RegionId>, from: Moment, t
     Ok(ledger)
 }
 
-pub async fn calls(pool: &SqlitePool, filter: &CallFilter, page: &Page<(Moment, CallId)>) -> Rows<CallRow> {
+pub async fn calls(pool: &Pool, filter: &CallFilter, page: &Page<(Moment, CallId)>) -> Rows<CallRow> {
     let (after_time, after_call) = page.after.map(|(at, call)| (time(at), call.0)).unzip();
     let query = sqlx::query(
         "SELECT * FROM calls
-         WHERE entered >= ?1 AND entered < ?2
-           AND (?3 IS NULL OR region = ?3) AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR queue = ?5)
-           AND (?6 IS NULL OR agent = ?6) AND (?7 IS NULL OR person = ?7)
-           AND (?8 IS NULL OR (entered, call) < (?8, ?9))
-         ORDER BY entered DESC, call DESC LIMIT ?10",
+         WHERE entered >= $1 AND entered < $2
+           AND ($3 IS NULL OR region = $3) AND ($4 IS NULL OR outcome = $4) AND ($5 IS NULL OR queue = $5)
+           AND ($6 IS NULL OR agent = $6) AND ($7 IS NULL OR person = $7)
+           AND ($8 IS NULL OR (entered, call) < ($8, $9))
+         ORDER BY entered DESC, call DESC LIMIT $10",
     )
     .bind(filter.from.map_or(0, time))
     .bind(filter.to.map_or(i64::MAX, time))
-    .bind(filter.region.map(|region| region.0))
+    .bind(filter.region.map(|region| i64::from(region.0)))
     .bind(filter.outcome.map(Outcome::as_str))
     .bind(filter.queue.as_ref().map(QueueId::as_str))
     .bind(filter.agent.as_ref().map(AgentId::as_str))
     .bind(filter.person.map(|person| person.0))
     .bind(after_time)
     .bind(after_call)
-    .bind(page.limit.min(PAGE_MAX));
+    .bind(i64::from(page.limit.min(PAGE_MAX)));
     read(query.fetch_all(pool).await, "list calls", call_row)
 }
 
-pub async fn call(pool: &SqlitePool, call: CallId) -> Result<Option<CallDetail>, StoreError> {
-    let found = of_call(pool, call, "SELECT * FROM calls WHERE call = ?", call_row).await?;
+pub async fn call(pool: &Pool, call: CallId) -> Result<Option<CallDetail>, StoreError> {
+    let found = of_call(pool, call, "SELECT * FROM calls WHERE call = $1", call_row).await?;
     let Some(row) = found.into_iter().next() else { return Ok(None) };
     Ok(Some(CallDetail {
         call: row,
-        visits: of_call(pool, call, "SELECT * FROM queue_visits WHERE call = ? ORDER BY visit", |row| {
+        visits: of_call(pool, call, "SELECT * FROM queue_visits WHERE call = $1 ORDER BY visit", |row| {
             Ok(QueueVisitRow {
                 queue: QueueId(row.name("queue")?),
                 entered: row.time("entered")?,
@@ -94,7 +93,7 @@ pub async fn call(pool: &SqlitePool, call: CallId) -> Result<Option<CallDetail>,
             })
         })
         .await?,
-        offers: of_call(pool, call, "SELECT * FROM offers WHERE call = ? ORDER BY offer", |row| {
+        offers: of_call(pool, call, "SELECT * FROM offers WHERE call = $1 ORDER BY offer", |row| {
             Ok(OfferRow {
                 offer: OfferId(row.id("offer")?),
                 agent: AgentId(row.name("agent")?),
@@ -105,7 +104,7 @@ pub async fn call(pool: &SqlitePool, call: CallId) -> Result<Option<CallDetail>,
             })
         })
         .await?,
-        talks: of_call(pool, call, "SELECT * FROM talks WHERE call = ? ORDER BY talk", |row| {
+        talks: of_call(pool, call, "SELECT * FROM talks WHERE call = $1 ORDER BY talk", |row| {
             Ok(TalkRow {
                 agent: AgentId(row.name("agent")?),
                 queue: QueueId(row.name("queue")?),
@@ -114,7 +113,7 @@ pub async fn call(pool: &SqlitePool, call: CallId) -> Result<Option<CallDetail>,
             })
         })
         .await?,
-        routes: of_call(pool, call, "SELECT * FROM routes WHERE call = ? ORDER BY leg", |row| {
+        routes: of_call(pool, call, "SELECT * FROM routes WHERE call = $1 ORDER BY leg", |row| {
             Ok(RouteRow {
                 route: RouteId(row.name("route")?),
                 trunk: TrunkId(row.name("trunk")?),
@@ -124,12 +123,12 @@ pub async fn call(pool: &SqlitePool, call: CallId) -> Result<Option<CallDetail>,
         })
         .await?,
         recordings: recordings(pool, call).await?,
-        handoffs: of_call(pool, call, "SELECT * FROM handoffs WHERE call = ? ORDER BY handoff", handoff_row).await?,
+        handoffs: of_call(pool, call, "SELECT * FROM handoffs WHERE call = $1 ORDER BY handoff", handoff_row).await?,
     }))
 }
 
-pub async fn recordings(pool: &SqlitePool, call: CallId) -> Rows<RecordingRow> {
-    of_call(pool, call, "SELECT * FROM recordings WHERE call = ? ORDER BY started, file", |row| {
+pub async fn recordings(pool: &Pool, call: CallId) -> Rows<RecordingRow> {
+    of_call(pool, call, "SELECT * FROM recordings WHERE call = $1 ORDER BY started, file", |row| {
         let ended = match row.time_if("ended")? {
             Some(at) => Some(RecordingEnd { at, ms: row.id("ms")?, gaps: row.count("gaps")? }),
             None => None,
@@ -139,33 +138,33 @@ pub async fn recordings(pool: &SqlitePool, call: CallId) -> Rows<RecordingRow> {
     .await
 }
 
-pub async fn callbacks(pool: &SqlitePool, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Rows<CallbackRow> {
+pub async fn callbacks(pool: &Pool, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Rows<CallbackRow> {
     let (after_time, after_task) = page.after.map(|(at, task)| (time(at), id(task.0))).unzip();
     let query = sqlx::query(
         "SELECT callbacks.*, phone FROM callbacks LEFT JOIN people USING (person)
-         WHERE (?1 IS NULL OR region = ?1) AND (NOT ?2 OR closed IS NULL) AND (?3 IS NULL OR person = ?3)
-           AND (?4 IS NULL OR (opened, task) > (?4, ?5))
-         ORDER BY opened, task LIMIT ?6",
+         WHERE ($1 IS NULL OR region = $1) AND (NOT $2 OR closed IS NULL) AND ($3 IS NULL OR person = $3)
+           AND ($4 IS NULL OR (opened, task) > ($4, $5))
+         ORDER BY opened, task LIMIT $6",
     )
-    .bind(filter.region.map(|region| region.0))
+    .bind(filter.region.map(|region| i64::from(region.0)))
     .bind(filter.open_only)
     .bind(filter.person.map(|person| person.0))
     .bind(after_time)
     .bind(after_task)
-    .bind(page.limit.min(PAGE_MAX));
+    .bind(i64::from(page.limit.min(PAGE_MAX)));
     read(query.fetch_all(pool).await, "list callbacks", callback_row)
 }
 
-pub async fn callback(pool: &SqlitePool, task: TaskId) -> Result<Option<CallbackRow>, StoreError> {
-    let query = sqlx::query("SELECT callbacks.*, phone FROM callbacks LEFT JOIN people USING (person) WHERE task = ?");
+pub async fn callback(pool: &Pool, task: TaskId) -> Result<Option<CallbackRow>, StoreError> {
+    let query = sqlx::query("SELECT callbacks.*, phone FROM callbacks LEFT JOIN people USING (person) WHERE task = $1");
     let rows = query.bind(id(task.0)).fetch_all(pool).await;
     Ok(read(rows, "look up a callback", callback_row)?.into_iter().next())
 }
 
-pub async fn agent_changes(pool: &SqlitePool, region: Option<RegionId>, from: Moment, to: Moment) -> Rows<AgentChangeRow> {
+pub async fn agent_changes(pool: &Pool, region: Option<RegionId>, from: Moment, to: Moment) -> Rows<AgentChangeRow> {
     let query =
-        sqlx::query("SELECT * FROM agent_changes WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR region = ?3) ORDER BY at, change");
-    let query = query.bind(time(from)).bind(time(to)).bind(region.map(|region| region.0));
+        sqlx::query("SELECT * FROM agent_changes WHERE at >= $1 AND at < $2 AND ($3 IS NULL OR region = $3) ORDER BY at, change");
+    let query = query.bind(time(from)).bind(time(to)).bind(region.map(|region| i64::from(region.0)));
     read(query.fetch_all(pool).await, "list the agents' day", |row| {
         Ok(AgentChangeRow {
             agent: AgentId(row.name("agent")?),
@@ -179,7 +178,7 @@ pub async fn agent_changes(pool: &SqlitePool, region: Option<RegionId>, from: Mo
 
 /// Turns rows into values; shared with the deliverers' queries.
 pub fn read<T>(
-    rows: sqlx::Result<Vec<SqliteRow>>,
+    rows: sqlx::Result<Vec<DbRow>>,
     doing: &'static str,
     each: impl Fn(Fields<'_>) -> Result<T, StoreError>,
 ) -> Rows<T> {
@@ -187,7 +186,7 @@ pub fn read<T>(
 }
 
 async fn of_call<T>(
-    pool: &SqlitePool,
+    pool: &Pool,
     call: CallId,
     sql: &'static str,
     each: impl Fn(Fields<'_>) -> Result<T, StoreError>,
