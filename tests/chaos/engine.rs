@@ -148,11 +148,6 @@ impl Engine {
         let output = Command::new(env!("CARGO_BIN_EXE_dozvon")).args(["ledger", "--config"]).arg(self.config()).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
     }
-
-    pub fn log_lines(&self, of: &str) -> Vec<String> {
-        let log = fs::read(self.folder.path().join("engine.log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).lines().filter(|line| line.contains(of)).map(str::to_owned).collect()
-    }
 }
 
 impl Drop for Engine {

@@ -160,7 +160,9 @@ fn compare(leg: &Leg, talks: &[&Talk], person: &Person, lose: &mut impl FnMut(u6
         (_, Some(End::HungUp)) if leg.keys_pressed > 0 => &["abandoned_in_menu", "abandoned_in_queue", "served"],
         (_, Some(End::HungUp)) => &["abandoned_in_menu"],
         (_, Some(End::Cancelled)) => &["cancelled", "abandoned_in_menu"],
-        (_, Some(End::GaveUpInSilence | End::TheyHungUp | End::Refused(_) | End::Unanswered) | None) => &["failed", "cut", "blocked"],
+        (_, Some(End::GaveUpInSilence | End::TheyHungUp | End::Refused(_) | End::Unanswered) | None) => {
+            &["failed", "cut", "blocked"]
+        }
     };
     if !fits.contains(&outcome) {
         lose("outcomes that contradict the phone");
@@ -208,7 +210,10 @@ impl Books {
         }
         let mut wrong = Vec::new();
         let ledgers = [
-            ("API", serde_json::from_value::<Ledger>(engine.get("/api/v1/ledger?from=2020-01-01&to=2100-01-01").unwrap()).unwrap()),
+            (
+                "API",
+                serde_json::from_value::<Ledger>(engine.get("/api/v1/ledger?from=2020-01-01&to=2100-01-01").unwrap()).unwrap(),
+            ),
             ("command", engine.ledger_by_command()),
         ];
         for (name, ledger) in &ledgers {

@@ -1,7 +1,7 @@
 //! The same load in a network of its own whose loopback drops datagrams. Needs root, `ip` and `iptables`.
 
 use crate::Options;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 /// Runs this program again inside. True if nothing was lost, or if it cannot be done here.
 pub fn run_in_a_network_that_drops(percent: u32, options: &Options) -> bool {
@@ -57,9 +57,9 @@ impl Drop for Network {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let told = |status: ExitStatus| if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) };
     match command.status() {
-        Ok(status) => told(status),
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command:?}: {status}")),
         Err(error) => Err(format!("{command:?}: {error}")),
     }
 }

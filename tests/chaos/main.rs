@@ -125,7 +125,10 @@ fn load(phones: &mut Phones, options: &Options, told: &Receiver<Fault>) -> Vec<(
             tell_at += 10_000_000;
             let (talking, waiting, robot) = phones.stages();
             let kills = faults.len();
-            eprintln!("{:5} s: {talking} talking, {waiting} waiting, {robot} in the robot, {kills} kills", (now - began) / 1_000_000);
+            eprintln!(
+                "{:5} s: {talking} talking, {waiting} waiting, {robot} in the robot, {kills} kills",
+                (now - began) / 1_000_000
+            );
         }
         match told.try_recv() {
             Ok(fault) => {
@@ -217,8 +220,18 @@ impl Hand {
 
 fn print(phones: &Phones, verdict: &Verdict, done: &Done, options: &Options) {
     let answered = phones.legs.iter().filter(|leg| leg.answered_at.is_some()).count();
-    println!("seed {}: {} calls' legs, {answered} answered, {} talks; on record: {:?}", options.seed, phones.legs.len(), verdict.talks, verdict.outcomes);
-    println!("agents rung while they talked: {}; datagrams dropped by the phones' own buffers: {}", phones.rung_in_a_talk, phones.packets_dropped_by_us());
+    println!(
+        "seed {}: {} calls' legs, {answered} answered, {} talks; on record: {:?}",
+        options.seed,
+        phones.legs.len(),
+        verdict.talks,
+        verdict.outcomes
+    );
+    println!(
+        "agents rung while they talked: {}; datagrams dropped by the phones' own buffers: {}",
+        phones.rung_in_a_talk,
+        phones.packets_dropped_by_us()
+    );
     verdict.print();
     if let Some(failure) = &done.failure {
         println!("STOPPED: {failure}");

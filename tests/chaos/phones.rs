@@ -3,8 +3,8 @@
 use crate::air::{self, Ear, Mouth, Music, Port, now_us};
 use crate::engine::Net;
 use crate::lives::{Action, Dice, Life};
-use dozvon::testphone::message::{Message, Sound, address_of, parameter, uri_of};
 use dozvon::stream::Direction;
+use dozvon::testphone::message::{Message, Sound, address_of, parameter, uri_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -481,7 +481,8 @@ impl Phones {
         }
         let in_dialog = parameter(request.header("To").unwrap_or_default(), "tag").is_some();
         let cseq = request.cseq().0;
-        let open = |leg: Option<LegId>| Theirs { leg, cseq, last: Vec::new(), to: from, next: None, interval: T1, until: u64::MAX };
+        let open =
+            |leg: Option<LegId>| Theirs { leg, cseq, last: Vec::new(), to: from, next: None, interval: T1, until: u64::MAX };
         self.theirs.insert((request.branch().to_owned(), method.clone()), open(known_leg));
         let Some(id) = known_leg else {
             return match method.as_str() {
@@ -764,7 +765,16 @@ impl Phones {
         self.describe(id, direction)
     }
 
-    fn add(&mut self, side: Side, call_id: &str, number: String, local: String, remote: String, target: String, peer: SocketAddr) -> LegId {
+    fn add(
+        &mut self,
+        side: Side,
+        call_id: &str,
+        number: String,
+        local: String,
+        remote: String,
+        target: String,
+        peer: SocketAddr,
+    ) -> LegId {
         let (id, now) = (self.legs.len() as LegId, now_us());
         self.legs.push(Leg {
             side,
