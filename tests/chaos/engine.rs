@@ -89,19 +89,20 @@ impl Engine {
 
     /// Milliseconds until the first 200 to an OPTIONS.
     pub fn wait_ready(&mut self) -> Result<f64, String> {
-        let began = now_us();
+        let (began, first) = (now_us(), self.asked + 1);
         while now_us() - began < READY_WITHIN.as_micros() as u64 {
             if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
                 return Err(format!("the engine did not come back: {ended}; see {}", self.folder.path().display()));
             }
-            if self.speaks() {
+            if self.speaks(first) {
                 return Ok((now_us() - began) as f64 / 1000.0);
             }
         }
         Err(format!("the engine says nothing for {READY_WITHIN:?}"))
     }
 
-    fn speaks(&mut self) -> bool {
+    /// Whether a question asked in this life is answered; an answer to number `first` or a later one.
+    fn speaks(&mut self, first: u32) -> bool {
         self.asked += 1;
         let (asked, me, engine) = (self.asked, self.probe.local_addr().unwrap(), self.net.engine());
         let options = format!(
@@ -112,7 +113,11 @@ impl Engine {
         let _ = self.probe.send_to(options.as_bytes(), engine);
         let mut answer = [0; 2048];
         match self.probe.recv_from(&mut answer) {
-            Ok((length, _)) => answer[..length].starts_with(b"SIP/2.0 200"),
+            Ok((length, _)) => {
+                let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+                let number = text.lines().find_map(|line| line.strip_prefix("Call-ID: chaos-")?.trim().parse::<u32>().ok());
+                text.starts_with("SIP/2.0 200") && number.is_some_and(|number| number >= first)
+            }
             Err(_) => {
                 std::thread::sleep(Duration::from_millis(1));
                 false
