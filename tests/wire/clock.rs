@@ -84,7 +84,7 @@ async fn c43_steps_of_the_wall_clock_change_no_wait_and_no_talk() {
     line.ended_as(&[("served", 2), ("abandoned_in_menu", 1)]).await;
     let calls = line.get("/api/v1/calls?from=2020-01-01&to=2100-01-01").await.unwrap()["calls"].clone();
     let entered = |at: usize| calls[at]["entered"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    assert!((entered(0) - entered(1)).get_seconds().abs() > 3600 || entered(0).as_second() - entered(1).as_second() > 3600);
+    assert!(entered(0).as_second() - entered(1).as_second() > 3600, "{calls:#}");
 }
 
 /// As a paused virtual machine does: half a minute of timers would be due at once.
