@@ -1,6 +1,8 @@
 //! The phones' accounts against what the engine has on record: store, ledger and journal.
 
+use crate::air::now_us;
 use crate::engine::Engine;
+use crate::lives::PATIENCE_WITH_RINGING;
 use crate::phones::{End, Fault, Leg, Phones, Side, Talk};
 use dozvon::facts::{Fact, Ledger};
 use dozvon::journal::{Reader, Record};
@@ -9,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 /// A talk may not pause for longer when the engine dies, in microseconds.
 pub const GAP_MAX: u64 = 200_000;
@@ -18,6 +21,8 @@ pub const MEDIA_GAP_MAX: u64 = 2_000_000;
 const MEDIA_SHARE: f64 = 0.98;
 /// Who leaves the queue after this long is owed a callback; less is a matter of whose clock.
 const OWED_AFTER: u64 = 4_500_000;
+/// How long the engine may take, after the last phone hung up, to know it.
+const LAST_CALLS: u64 = 20_000_000;
 /// Examples shown of each kind of loss.
 const EXAMPLES: usize = 3;
 
@@ -61,9 +66,9 @@ pub struct Case<'a> {
 
 pub fn judge(engine: &Engine, case: &Case) -> Verdict {
     let mut verdict = Verdict::default();
+    let fault_at = |at: u64| case.faults.iter().rev().find(|(done, _)| *done <= at).map_or(Fault::Calm, |(_, fault)| *fault);
     let mut lose = |at: u64, kind: &'static str, what: String| {
-        let fault = case.faults.iter().rev().find(|(done, _)| *done <= at).map_or(Fault::Calm, |(_, fault)| *fault);
-        verdict.lost.entry((fault, kind)).or_default().push(what);
+        verdict.lost.entry((fault_at(at), kind)).or_default().push(what);
     };
     let end = u64::MAX;
     let books = Books::read(engine);
@@ -96,10 +101,12 @@ pub fn judge(engine: &Engine, case: &Case) -> Verdict {
         if let Some(why) = talk.broken {
             lose(talk.ended.unwrap_or(end), "talks broken off", format!("{}: {why}", who()));
         }
-        let gap = |fault| talk.gaps.get(&fault).copied().unwrap_or(0);
-        let engine_gap = gap(Fault::EngineKilled).max(gap(Fault::Calm));
-        if engine_gap > GAP_MAX && talk.broken.is_none() && !case.lossy {
-            lose(talk.ended.unwrap_or(end), "talks with a gap over 200 ms", format!("{}: {} ms", who(), engine_gap / 1000));
+    }
+    let unbroken = case.phones.talks.iter().filter(|talk| talk.broken.is_none() && !case.lossy);
+    for (talk, (fault, gap)) in unbroken.flat_map(|talk| talk.gaps.iter().map(move |gap| (talk, gap))) {
+        if *gap > GAP_MAX && *fault != Fault::MediaKilled {
+            let what = format!("{}: {} ms", case.phones.legs[talk.citizen as usize].number, gap / 1000);
+            verdict.lost.entry((*fault, "talks with a gap over 200 ms")).or_default().push(what);
         }
     }
     let through_media_kill = || case.phones.talks.iter().filter_map(|talk| Some((talk, talk.gaps.get(&Fault::MediaKilled)?)));
@@ -131,6 +138,7 @@ fn compare(leg: &Leg, talks: &[&Talk], person: &Person, lose: &mut impl FnMut(u6
         match leg.end {
             Some(End::Refused(_)) => lose("callers turned away"),
             Some(End::Unanswered) => lose("callers whom nobody answered"),
+            Some(End::Cancelled) if leg.ended_at - leg.begun_at >= PATIENCE_WITH_RINGING => lose("callers whom nobody answered"),
             Some(End::Cancelled | End::HungUp | End::GaveUpInSilence | End::TheyHungUp) | None => {}
         }
     }
@@ -196,7 +204,7 @@ impl Books {
         let secret = fs::read_to_string(engine.data().join("person-key")).unwrap();
         let key = PersonKey::new(Sha256::digest(secret.trim().as_bytes()).into());
         // The ledger waits until the tables have all that has happened; the list of calls does not.
-        let by_api: Ledger = serde_json::from_value(engine.get("/api/v1/ledger?from=2020-01-01&to=2100-01-01").unwrap()).unwrap();
+        let by_api = settled_ledger(engine);
         let mut people: BTreeMap<String, Person> = BTreeMap::new();
         let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
         let calls = pages(engine, "/api/v1/calls?from=2020-01-01&to=2100-01-01", "calls");
@@ -227,6 +235,19 @@ impl Books {
     fn of(&self, number: &str) -> &Person {
         let person = self.key.person(&Phone::parse(number, None).expect("citizens have numbers"));
         self.people.get(&person.to_string()).unwrap_or(&self.nobody)
+    }
+}
+
+/// Once no call is live any more, or after [`LAST_CALLS`].
+fn settled_ledger(engine: &Engine) -> Ledger {
+    let asked_first = now_us();
+    loop {
+        let ledger = engine.get("/api/v1/ledger?from=2020-01-01&to=2100-01-01").unwrap();
+        let ledger: Ledger = serde_json::from_value(ledger).unwrap();
+        if ledger.live == 0 || now_us() - asked_first > LAST_CALLS {
+            return ledger;
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

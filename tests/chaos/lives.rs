@@ -5,6 +5,8 @@ use crate::phones::Side;
 
 const MILLISECOND: u64 = 1000;
 const SECOND: u64 = 1_000_000;
+/// Who is not answered for so long gives up.
+pub const PATIENCE_WITH_RINGING: u64 = 20 * SECOND;
 
 /// What somebody does at a planned moment, if it still makes sense then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,6 @@ pub struct Life {
     pub menu_mean: u64,
     pub queue_mean: u64,
     pub talk_mean: u64,
-    pub patience_with_ringing: u64,
 }
 
 impl Life {
@@ -40,7 +41,6 @@ impl Life {
             menu_mean: each(options.robot, 1.0),
             queue_mean: each(options.waiting, 0.4),
             talk_mean: each(options.talking, 0.5),
-            patience_with_ringing: 20 * SECOND,
         }
     }
 

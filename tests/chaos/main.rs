@@ -46,6 +46,9 @@ pub struct Options {
     /// Load without faults, before the first: what the machine itself does to the sound
     #[arg(long, default_value_t = 3)]
     calm_s: u64,
+    /// No further kill of either after so long
+    #[arg(long)]
+    minutes: Option<u64>,
     /// Record every talk
     #[arg(long)]
     record: bool,
@@ -179,7 +182,8 @@ impl Hand {
 
     fn kill_the_engine(&mut self, done: &mut Done) -> Result<(), String> {
         let mut dice = Dice::new(self.options.seed ^ 0xdead);
-        while done.engine_kills < self.options.engine_kills {
+        let until = self.options.minutes.map_or(u64::MAX, |minutes| now_us() + minutes * 60_000_000);
+        while done.engine_kills < self.options.engine_kills && now_us() < until {
             std::thread::sleep(Duration::from_micros(300_000 + dice.below(2_000_000)));
             loop {
                 let _ = self.tell.send(Fault::EngineKilled);
@@ -205,7 +209,8 @@ impl Hand {
             done.no_media = Some("there is no `dozvon media` process");
             return Ok(());
         }
-        while done.media_kills < self.options.media_kills {
+        let until = self.options.minutes.map_or(u64::MAX, |minutes| now_us() + minutes * 60_000_000);
+        while done.media_kills < self.options.media_kills && now_us() < until {
             std::thread::sleep(Duration::from_micros(2_000_000 + dice.below(2_000_000)));
             let _ = self.tell.send(Fault::MediaKilled);
             if !self.engine.kill_media() {

@@ -2,7 +2,7 @@
 
 use crate::air::{self, Ear, Mouth, Music, Port, now_us};
 use crate::engine::Net;
-use crate::lives::{Action, Dice, Life};
+use crate::lives::{Action, Dice, Life, PATIENCE_WITH_RINGING};
 use dozvon::stream::Direction;
 use dozvon::testphone::message::{Message, Sound, address_of, parameter, uri_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,6 +170,8 @@ pub struct Phones {
     counter: u64,
     looked: u64,
     listened: u64,
+    /// Whatever came before this moment has been read.
+    heard_until: u64,
 }
 
 impl Phones {
@@ -198,6 +200,7 @@ impl Phones {
             counter: 0,
             looked: 0,
             listened: 0,
+            heard_until: 0,
         }
     }
 
@@ -205,6 +208,7 @@ impl Phones {
     pub fn turn(&mut self) {
         air::wait([&self.sip[0], &self.sip[1], &self.rtp[0], &self.rtp[1]]);
         let mut buffer = [0; 8192];
+        self.heard_until = now_us();
         for side in [Side::Citizen, Side::Agent] {
             while let Some((length, from, arrived)) = self.rtp[side as usize].receive(&mut buffer) {
                 if let Some(leg) = self.by_rtp.get(&(side, from)) {
@@ -264,7 +268,7 @@ impl Phones {
     }
 
     fn measure(&mut self, talk: TalkId) {
-        let now = now_us();
+        let now = self.heard_until;
         let (citizen, agent, armed) = (self.talks[talk].citizen, self.talks[talk].agent, self.talks[talk].armed);
         for leg in [citizen, agent] {
             let gap = self.legs[leg as usize].ear.take_gap(now);
@@ -289,8 +293,7 @@ impl Phones {
         let invite = self.in_call(leg, "INVITE").with_body("application/sdp", body);
         self.legs[leg as usize].invite = invite.clone();
         self.send(Some(leg), invite, engine, Wish::None);
-        let patience = self.life.patience_with_ringing;
-        self.plan(now + patience, leg, Action::GiveUpRinging);
+        self.plan(now + PATIENCE_WITH_RINGING, leg, Action::GiveUpRinging);
     }
 
     /// Everybody goes home.
@@ -372,7 +375,9 @@ impl Phones {
                 self.legs[id as usize].given_up = true;
                 self.cancel(id);
             }
-            State::Early | State::Answered => self.reject(id, 603),
+            State::Early => self.reject(id, 603),
+            // RFC 3261 §15.1.1: no BYE before the ACK.
+            State::Answered => self.legs[id as usize].given_up = true,
             State::Over => {}
         }
     }
@@ -424,9 +429,8 @@ impl Phones {
         leg.state = State::Over;
         leg.end = Some(how);
         leg.ended_at = now_us();
-        if let Some(rtp) = leg.rtp {
-            self.by_rtp.remove(&(leg.side, rtp));
-        }
+        let (side, rtp) = (leg.side, leg.rtp);
+        self.unplug(id, side, rtp);
         self.live.remove(&id);
     }
 
@@ -445,12 +449,18 @@ impl Phones {
     fn listen_to(&mut self, id: LegId, body: &str) {
         let Some(sound) = Sound::parse(body) else { return };
         let leg = &mut self.legs[id as usize];
-        if let Some(old) = leg.rtp.replace(sound.at) {
-            self.by_rtp.remove(&(leg.side, old));
-        }
+        let (side, old) = (leg.side, leg.rtp.replace(sound.at));
         leg.event_type = sound.telephone_event;
         leg.sending = matches!(sound.direction, Direction::SendRecv | Direction::RecvOnly);
-        self.by_rtp.insert((leg.side, sound.at), id);
+        self.unplug(id, side, old);
+        self.by_rtp.insert((side, sound.at), id);
+    }
+
+    /// What comes from there is no longer for this leg. Another may have the port: a new life gives it out again.
+    fn unplug(&mut self, id: LegId, side: Side, rtp: Option<SocketAddr>) {
+        if let Some(rtp) = rtp.filter(|rtp| self.by_rtp.get(&(side, *rtp)) == Some(&id)) {
+            self.by_rtp.remove(&(side, rtp));
+        }
     }
 
     fn describe(&mut self, id: LegId, direction: Direction) -> String {
@@ -563,7 +573,10 @@ impl Phones {
         let remote = request.header("From").unwrap_or_default().to_owned();
         let peer = address_of(&contact).unwrap_or(self.engine);
         let number = if side == Side::Agent { calling } else { called.clone() };
-        let id = self.add(side, &request.call_id().to_owned(), number, local, remote, contact, peer);
+        let id = self.add(side, &request.call_id().to_owned(), number.clone(), local, remote, contact, peer);
+        if side == Side::Citizen {
+            self.citizens.insert(number, id);
+        }
         let leg = &mut self.legs[id as usize];
         leg.user = called;
         leg.outgoing = false;
@@ -609,6 +622,9 @@ impl Phones {
         if leg.state == State::Answered {
             leg.state = State::Up;
             leg.answered_at = Some(now_us());
+            if leg.given_up {
+                return self.hang_up(id, End::HungUp);
+            }
             if leg.side == Side::Agent {
                 self.meet(id);
             }
