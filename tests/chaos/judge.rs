@@ -83,7 +83,7 @@ pub fn judge(engine: &Engine, case: &Case) -> Verdict {
         talks_of.entry(talk.citizen).or_default().push(talk);
     }
     for (id, leg) in case.phones.legs.iter().enumerate() {
-        let who = || format!("{} {:?} {:?}", leg.number, leg.side, leg.end);
+        let who = || format!("{} {:?} {:?} {:?}", leg.number, leg.side, leg.state, leg.end);
         // 481 to our BYE while no BYE of theirs crossed it, or no answer at all: the phone was alone in its call.
         if matches!(leg.bye_answer, Some(0 | 481)) && !leg.got_bye {
             lose(leg.ended_at, "phones in a call that the engine did not know", who());

@@ -38,7 +38,8 @@ impl Life {
     pub fn of(options: &Options) -> Self {
         let each = |people: u32, share: f64| (f64::from(people) / (options.cps * share) * 1e6) as u64;
         Self {
-            menu_mean: each(options.robot, 1.0),
+            // A second goes by until the key is heard and the music begins.
+            menu_mean: each(options.robot, 1.0).saturating_sub(SECOND).max(SECOND / 4),
             queue_mean: each(options.waiting, 0.4),
             talk_mean: each(options.talking, 0.5),
         }

@@ -893,6 +893,7 @@ impl Phones {
         let mut unacknowledged = Vec::new();
         for theirs in self.theirs.values_mut().filter(|theirs| theirs.next.is_some_and(|next| next <= now)) {
             if theirs.until <= now {
+                theirs.next = None;
                 unacknowledged.extend(theirs.leg);
                 continue;
             }
@@ -918,7 +919,7 @@ impl Phones {
             }
         }
         self.ours.retain(|_, ours| ours.until > now);
-        self.theirs.retain(|_, theirs| theirs.until > now);
+        self.theirs.retain(|_, theirs| theirs.until > now || theirs.next.is_some());
     }
 
     fn via(&self, side: Side, branch: &str) -> String {
