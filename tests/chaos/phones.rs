@@ -114,6 +114,14 @@ pub enum Fault {
     MediaKilled,
 }
 
+/// The two ends of a dialog: From and To of our requests, their Request-URI, and where they go.
+struct Ends {
+    local: String,
+    remote: String,
+    target: String,
+    peer: SocketAddr,
+}
+
 struct Ours {
     leg: Option<LegId>,
     request: Message,
@@ -287,7 +295,8 @@ impl Phones {
         let uri = format!("sip:122@{engine}");
         let local = format!("<sip:{number}@{}>;tag={}", self.sip[0].address(), self.unique());
         let call_id = format!("{}@citizen", self.unique());
-        let leg = self.add(Side::Citizen, &call_id, number.clone(), local, format!("<{uri}>"), uri, engine);
+        let ends = Ends { local, remote: format!("<{uri}>"), target: uri, peer: engine };
+        let leg = self.add(Side::Citizen, number.clone(), &call_id, ends);
         self.citizens.insert(number, leg);
         let body = self.describe(leg, Direction::SendRecv);
         let invite = self.in_call(leg, "INVITE").with_body("application/sdp", body);
@@ -573,7 +582,7 @@ impl Phones {
         let remote = request.header("From").unwrap_or_default().to_owned();
         let peer = address_of(&contact).unwrap_or(self.engine);
         let number = if side == Side::Agent { calling } else { called.clone() };
-        let id = self.add(side, &request.call_id().to_owned(), number.clone(), local, remote, contact, peer);
+        let id = self.add(side, number.clone(), request.call_id(), Ends { local, remote, target: contact, peer });
         if side == Side::Citizen {
             self.citizens.insert(number, id);
         }
@@ -781,16 +790,8 @@ impl Phones {
         self.describe(id, direction)
     }
 
-    fn add(
-        &mut self,
-        side: Side,
-        call_id: &str,
-        number: String,
-        local: String,
-        remote: String,
-        target: String,
-        peer: SocketAddr,
-    ) -> LegId {
+    fn add(&mut self, side: Side, number: String, call_id: &str, ends: Ends) -> LegId {
+        let Ends { local, remote, target, peer } = ends;
         let (id, now) = (self.legs.len() as LegId, now_us());
         self.legs.push(Leg {
             side,
