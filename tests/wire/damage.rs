@@ -60,7 +60,6 @@ async fn c50_each_press_counts_once_with_a_fifth_of_the_packets_lost_doubled_or_
 
 /// An exchange that says a key twice, as packets and by INFO.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a key that comes by RFC 4733 and by INFO counts twice"]
 async fn c50_a_key_by_rfc_4733_and_by_info_counts_once() {
     let mut line = Line::open(Plan::default()).await;
     line.kill9();

@@ -22,7 +22,6 @@ async fn c49_a_first_way_that_is_not_there_is_passed_over() {
 
 /// Datagrams go in and nothing comes out, not even the 100 that every living exchange sends at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a way that says nothing is rung for as long as one that rings (ring_s)"]
 async fn c49_a_first_way_that_is_silent_is_passed_over() {
     let mut line = Line::open(Plan::default()).await;
     line.kill9();

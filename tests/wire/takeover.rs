@@ -7,7 +7,6 @@ use dozvon::testphone::{CallState, End};
 
 /// A talk, a second agent whose phone rings, and callers with the robot and in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "live calls are closed after kill -9"]
 async fn c40_after_kill_9_talks_go_on_and_who_waited_keeps_the_place() {
     let mut line = Line::open(Plan { ring_s: 60, ..Plan::default() }).await;
     let anna = line.phone_that(20, ANSWERS);
@@ -55,7 +54,6 @@ async fn c40_after_kill_9_talks_go_on_and_who_waited_keeps_the_place() {
 
 /// The caller who left while nobody was there to hear it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "live calls are closed after kill -9"]
 async fn c40_who_hung_up_while_the_engine_was_dead_has_an_outcome_of_their_own() {
     let mut line = Line::open(Plan { agents: Vec::new(), ..Plan::default() }).await;
     let stays = line.call_queue("+73852000001").await;
@@ -73,7 +71,6 @@ async fn c40_who_hung_up_while_the_engine_was_dead_has_an_outcome_of_their_own()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "live calls are closed after kill -9"]
 async fn c41_after_kill_9_a_hang_up_from_either_side_ends_both() {
     let mut line = Line::open(Plan { agents: vec![stands("anna", 20), stands("boris", 21)], ..Plan::default() }).await;
     let (anna, boris) = (line.phone_that(20, ANSWERS), line.phone_that(21, ANSWERS));
@@ -101,7 +98,6 @@ async fn c41_after_kill_9_a_hang_up_from_either_side_ends_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "live calls are closed after kill -9"]
 async fn c41_a_held_talk_is_held_after_kill_9_and_can_be_resumed() {
     let mut line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
@@ -127,7 +123,6 @@ async fn c41_a_held_talk_is_held_after_kill_9_and_can_be_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "live calls are closed after kill -9"]
 async fn c41_a_talk_handed_on_to_103_survives_kill_9() {
     let mut line = Line::open(Plan::default()).await;
     let (anna, ambulance) = (line.phone_that(20, ANSWERS), line.phone_that(30, ANSWERS));

@@ -1,8 +1,8 @@
 //! What is written down of every leg, and how another life of the engine goes on with it.
 
-use super::UserAgent;
 use super::command::cseq;
 use super::leg::{Cancel, Change, Leg, State, Talk, Unacknowledged};
+use super::{SIGN_WITHIN, UserAgent};
 use crate::clock::Moment;
 use crate::ids::LegId;
 use crate::sip::HangUpReason;
@@ -170,6 +170,7 @@ impl UserAgent {
         }
         let mut leg = Leg::new(network, state, talk);
         leg.silent = silent;
+        leg.sign_by = Some(now + SIGN_WITHIN);
         leg.unacknowledged = unacknowledged.map(|waiting| waiting.restored(now, network));
         leg.change = change.map_or(Change::None, |(local, direction)| Change::Wanted { at: now, local, direction });
         self.add_leg(id, leg);
