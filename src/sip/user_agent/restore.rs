@@ -74,7 +74,10 @@ enum Stage {
         cancel: Cancel,
     },
     Live,
-    Ending,
+    /// The ACK before our BYE may be lost with it.
+    Ending {
+        acknowledged: Option<u32>,
+    },
 }
 
 impl UserAgent {
@@ -158,8 +161,8 @@ impl UserAgent {
                 State::Dialling { client, head: Box::new(head), provisional, cancel }
             }
             Stage::Live => State::Live,
-            Stage::Ending => {
-                resume = Resume::Bye;
+            Stage::Ending { acknowledged } => {
+                resume = Resume::Bye(acknowledged);
                 State::Live
             }
         };
@@ -178,7 +181,12 @@ impl UserAgent {
             Resume::Nothing => {}
             Resume::Provisional(body) => self.say_provisional(now, id, &body),
             Resume::Cancel(reason) => self.send_cancel(now, id, reason),
-            Resume::Bye => self.send_bye(now, id, None),
+            Resume::Bye(acknowledged) => {
+                if let Some(cseq) = acknowledged {
+                    self.send_ack(id, cseq);
+                }
+                self.send_bye(now, id, None);
+            }
         }
         Ok(())
     }
@@ -238,7 +246,7 @@ impl UserAgent {
                 Stage::Dialling { branch: head.branch, unheard: rest.map(<[u8]>::to_vec), cancel: *cancel }
             }
             State::Live => Stage::Live,
-            State::Ending => Stage::Ending,
+            State::Ending => Stage::Ending { acknowledged: leg.acknowledged },
         };
         let change = match leg.change {
             Change::None => None,
@@ -264,5 +272,5 @@ enum Resume {
     Nothing,
     Provisional(Vec<u8>),
     Cancel(Option<HangUpReason>),
-    Bye,
+    Bye(Option<u32>),
 }
