@@ -74,7 +74,8 @@ impl Engine {
         let log = File::options().create(true).append(true).open(self.folder.path().join("engine.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_dozvon"));
         command.args(["serve", "--config"]).arg(self.config());
-        command.env_remove("DOZVON_DATA").env("DOZVON_LOG", "warn").stdin(Stdio::null());
+        let log_filter = std::env::var("DOZVON_LOG").unwrap_or("warn".to_owned());
+        command.env_remove("DOZVON_DATA").env("DOZVON_LOG", log_filter).stdin(Stdio::null());
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }
 
