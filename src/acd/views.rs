@@ -21,7 +21,7 @@ impl Acd {
             offered: queue.offered,
             longest_since: longest.get(&no).copied(),
             target: queue.rules.target,
-            ready_agents: queue.groups.iter().map(|group| self.groups[*group].ready.len() as u32).sum(),
+            ready_agents: self.groups.staff(no).ready,
         })
     }
 
