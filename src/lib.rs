@@ -14,6 +14,9 @@ pub mod ivr;
 pub mod sip;
 pub mod talk;
 
+// A day in virtual time.
+pub mod simulate;
+
 // Rooms that touch the world.
 #[cfg(feature = "live")]
 pub mod api;

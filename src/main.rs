@@ -38,6 +38,8 @@ enum Command {
         #[arg(long)]
         to: Option<String>,
     },
+    /// Route a trace of calls to a roster of agents in virtual time and write what it comes to.
+    Simulate(commands::SimulateArguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => commands::serve(&config),
         Command::Check { config } => commands::check(&config),
         Command::Ledger { config, region, from, to } => commands::ledger(&config, region, from.as_deref(), to.as_deref()),
+        Command::Simulate(arguments) => commands::simulate(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,8 +3,8 @@
 use super::Acd;
 use super::agent::{AgentNo, State};
 use super::deadlines::Timer;
-use super::offers::Offer;
 use super::groups::Staff;
+use super::offers::Offer;
 use super::queue::{Caller, QueueNo};
 use crate::ids::{AgentId, CallId, OfferId, QueueId};
 
@@ -83,9 +83,11 @@ impl Acd {
             let talks_of = if let State::Talking { queue, .. } = &agent.state { queue_is_known(*queue) } else { true };
             self.agents.known(&agent.id) == Some(no) && self.groups.get(agent.group).is_some() && talks_of
         });
-        let queues = self.queues.numbers().all(|no| self.queues[no].groups.iter().all(|(group, ..)| self.groups.get(*group).is_some()));
+        let queues =
+            self.queues.numbers().all(|no| self.queues[no].groups.iter().all(|(group, ..)| self.groups.get(*group).is_some()));
         let groups = self.groups.iter().all(|group| {
-            group.serves.iter().all(|serves| queue_is_known(serves.queue)) && group.ready.iter().all(|(_, no)| self.agents.get(*no).is_some())
+            group.serves.iter().all(|serves| queue_is_known(serves.queue))
+                && group.ready.iter().all(|(_, no)| self.agents.get(*no).is_some())
         });
         let offers = self.offers.values().all(|offer| queue_is_known(offer.queue) && self.agents.get(offer.agent).is_some());
         let callers = self.callers.values().all(|caller| queue_is_known(caller.queue));
@@ -115,12 +117,14 @@ impl Acd {
             State::Ready { idle } if !agent.listed || !group.ready.contains(&(*idle, no)) => {
                 Err(Violation::WrongAmongReady { agent: agent.id.clone() })
             }
-            State::Ready { .. } => match group.serves.iter().find(|s| self.queues[s.queue].waiting.first_from(s.from).is_some()) {
-                Some(serves) => {
-                    Err(Violation::FreeWhileWaiting { agent: agent.id.clone(), queue: self.queues[serves.queue].id.clone() })
+            State::Ready { .. } => {
+                match group.serves.iter().find(|s| self.queues[s.queue].waiting.first_from(s.from).is_some()) {
+                    Some(serves) => {
+                        Err(Violation::FreeWhileWaiting { agent: agent.id.clone(), queue: self.queues[serves.queue].id.clone() })
+                    }
+                    None => Ok(()),
                 }
-                None => Ok(()),
-            },
+            }
             State::Offline | State::Unreachable | State::Offered { .. } | State::Talking { .. } => Ok(()),
             State::WrapUp { .. } | State::OnBreak { .. } => Ok(()),
         }

@@ -1,10 +1,10 @@
 //! Who gets whom, and why. The only file that chooses.
 
+use super::Acd;
 use super::agent::{AgentNo, Idle};
 use super::groups::{Group, GroupNo};
 use super::policy::{AgentOrder, Policy};
 use super::queue::{Caller, Queue, QueueNo, Rank, Stage};
-use super::Acd;
 use crate::clock::Moment;
 use crate::ids::CallId;
 use std::cmp::Ordering;
@@ -44,19 +44,12 @@ impl Acd {
     }
 
     fn groups_for<'a>(&'a self, queue: &'a Queue, wanted: Wanted) -> impl Iterator<Item = &'a Group> {
-        let fits = move |(_, from, preferred): &&(GroupNo, Stage, bool)| {
-            *from <= wanted.stage && (*preferred || !wanted.preferred)
-        };
+        let fits =
+            move |(_, from, preferred): &&(GroupNo, Stage, bool)| *from <= wanted.stage && (*preferred || !wanted.preferred);
         queue.groups.iter().filter(fits).map(|(no, ..)| &self.groups[*no]).filter(|group| !group.ready.is_empty())
     }
 
-    fn first_agent(
-        &self,
-        now: Moment,
-        caller: &Caller,
-        order: AgentOrder,
-        wanted: Wanted,
-    ) -> Option<((Idle, AgentNo), String)> {
+    fn first_agent(&self, now: Moment, caller: &Caller, order: AgentOrder, wanted: Wanted) -> Option<((Idle, AgentNo), String)> {
         let queue = &self.queues[caller.queue];
         let by_group = |key: &dyn Fn(&Group) -> f64| {
             let keyed = |group| first_but(group, wanted.but).map(|first| (key(group), first));

@@ -275,6 +275,13 @@ pub struct Routing {
     pub overdue_after: Option<Duration>,
 }
 
+impl Routing {
+    /// As an installation has it whose configuration says nothing.
+    pub fn installed() -> Self {
+        Self { policy: Policy::default(), overdue_after: Some(Duration::from_secs(600)) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueRules {
     pub region: RegionId,
@@ -322,7 +329,8 @@ impl QueueRules {
 
     /// From which stage on this agent will do, and whether preferred; `None`: never.
     fn admits(&self, agent: &AgentRules) -> Option<(queue::Stage, bool)> {
-        let relaxed = self.seek.relax.iter().filter(|(_, requires)| requires.fulfilled_by(&agent.skills)).map(|(after, _)| *after);
+        let relaxed =
+            self.seek.relax.iter().filter(|(_, requires)| requires.fulfilled_by(&agent.skills)).map(|(after, _)| *after);
         let required = self.requires.fulfilled_by(&agent.skills).then_some(Duration::ZERO);
         let mut after = required.into_iter().chain(relaxed).min()?;
         if agent.reserve {

@@ -134,7 +134,7 @@ impl House {
         let queues = config.queues.iter().map(|queue| {
             let rules = acd::QueueRules {
                 region: queue.region,
-                requires: queue.requires.clone(),
+                requires: queue.requires.clone().into(),
                 target: queue.target,
                 priority: queue.priority,
                 max_waiting: queue.max_waiting,
@@ -142,6 +142,7 @@ impl House {
                 ring: queue.ring,
                 wrap_up: queue.wrap_up,
                 announce: some(queue.announce_after).map(|first| (first, queue.announce_every)),
+                seek: acd::Seek::default(),
             };
             (queue.name.clone(), rules)
         });
@@ -151,6 +152,7 @@ impl House {
                 skills: agent.skills.clone(),
                 always_ready: matches!(agent.phone, AgentPhone::Stands { always_ready: true, .. }),
                 misses_to_break: agent.misses_to_break,
+                reserve: false,
             };
             (agent.user.clone(), rules)
         });
@@ -159,7 +161,7 @@ impl House {
             queue_after: config.callbacks.queue_after,
             closed: config.regions.iter().map(|region| (region.code, region.callback_when_closed)).collect(),
         };
-        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks }
+        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing: acd::Routing::installed() }
     }
 
     pub fn sip_settings(&self) -> sip::Settings {

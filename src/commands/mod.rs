@@ -1,8 +1,10 @@
 //! What each subcommand does.
 
 mod serve;
+mod simulate;
 
 pub use serve::serve;
+pub use simulate::{SimulateArguments, simulate};
 
 use anyhow::Context;
 use dozvon::call::House;
