@@ -7,7 +7,7 @@ use super::pace::Pace;
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, QueueId};
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
@@ -51,9 +51,9 @@ pub(super) struct Queue {
     pub pace: Pace,
 }
 
-/// A caller's order within one queue: overdue, urgent, then the caller's priority, then time of entry. The place orders callers of one
-/// moment; it is kept with the time of entry when an offer was missed or the queue was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A caller's order within one queue: who is overdue by time of entry, then urgent, the caller's priority, time of entry. The place
+/// orders callers of one moment; it is kept with the time of entry when an offer was missed or the queue was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rank {
     pub overdue: Reverse<bool>,
     pub urgent: Reverse<bool>,
@@ -61,6 +61,21 @@ pub(super) struct Rank {
     pub entered: Moment,
     pub place: u64,
     pub call: CallId,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let class = |rank: &Self| if rank.overdue.0 { (Reverse(true), Reverse(0)) } else { (rank.urgent, rank.priority) };
+        (self.overdue.cmp(&other.overdue))
+            .then_with(|| class(self).cmp(&class(other)))
+            .then_with(|| (self.entered, self.place, self.call).cmp(&(other.entered, other.place, other.call)))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,6 +103,10 @@ impl Queue {
     /// 1 = next.
     pub fn position(&self, rank: &Rank) -> u32 {
         self.waiting.before(rank) as u32 + 1
+    }
+
+    pub fn begins(&self, stage: Stage) -> Option<Duration> {
+        self.stages.get(usize::from(stage.0)).copied()
     }
 
     /// The stage of who has waited so long, and how long the next one is away.
