@@ -5,6 +5,7 @@ pub mod clock;
 pub mod facts;
 pub mod ids;
 pub mod pii;
+pub mod routing;
 pub mod skills;
 pub mod stream;
 

@@ -1,12 +1,13 @@
 //! Random days by seed (a model check): callers come and go, phones ring, fail and reject, agents toggle, rules are reloaded.
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
-use dozvon::acd::{Acd, AgentOrder, AgentRules, CallbackRules, Command, Event, Policy, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Routing, Rules, Seek};
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::routing::{AgentOrder, Policy};
 use dozvon::skills::Requirement;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 

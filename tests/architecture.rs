@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Words every room may use.
-const WORDS: [&str; 6] = ["clock", "facts", "ids", "pii", "skills", "stream"];
+const WORDS: [&str; 7] = ["clock", "facts", "ids", "pii", "routing", "skills", "stream"];
 
 /// A room and the other rooms it may name.
 const MAY_NAME: [(&str, &[&str]); 13] = [

@@ -3,10 +3,10 @@
 use super::Acd;
 use super::agent::{AgentNo, Idle};
 use super::groups::{Group, GroupNo};
-use super::policy::{AgentOrder, Policy};
 use super::queue::{Caller, Queue, QueueNo, Rank, Stage};
 use crate::clock::Moment;
 use crate::ids::CallId;
+use crate::routing::{AgentOrder, Policy};
 use std::cmp::Ordering;
 use std::time::Duration;
 

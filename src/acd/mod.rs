@@ -14,7 +14,6 @@ mod life;
 mod matching;
 mod offers;
 mod pace;
-mod policy;
 mod queue;
 mod reload;
 mod snapshot;
@@ -22,12 +21,12 @@ mod views;
 
 pub use callbacks::CallbackView;
 pub use invariants::Violation;
-pub use policy::{AgentOrder, Policy};
 pub use snapshot::RestoreError;
 
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Outcome, Party, QueueLeft, TaskEnd};
 use crate::ids::*;
+use crate::routing::{AgentOrder, Policy};
 use crate::skills::Requirement;
 use agent::{AgentNo, Agents, Wish};
 use callbacks::Callbacks;

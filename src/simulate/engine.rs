@@ -3,10 +3,11 @@
 use super::CLASSES;
 use super::input::{Roster, Seat};
 use super::run::{Floor, Ring};
-use crate::acd::{Acd, AgentRules, Command, Event, Policy, QueueRules, Routing, Rules, Seek};
+use crate::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
 use crate::clock::Moment;
 use crate::facts::{Party, QueueLeft};
 use crate::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
+use crate::routing::Policy;
 use crate::skills::Requirement;
 use std::collections::BTreeMap;
 use std::time::Duration;

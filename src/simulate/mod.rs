@@ -13,7 +13,7 @@ pub use figures::{ClassFigures, Figures, figures, rows};
 pub use input::{Call, InputError, Roster, Seat, Trace};
 pub use run::{End, Outcome, simulate};
 
-use crate::acd::Policy;
+use crate::routing::Policy;
 use std::str::FromStr;
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ use super::input::{Roster, Trace};
 use super::rivals::RivalFloor;
 use super::{Router, rivals};
 use crate::clock::Moment;
+use crate::routing::Policy;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub fn simulate(trace: &Trace, roster: &Roster, router: Router, ring: Duration) 
     match router {
         Router::Default => run(trace, roster, ring, EngineFloor::new(roster, None, false)),
         Router::Engine(policy) => run(trace, roster, ring, EngineFloor::new(roster, Some(policy), false)),
-        Router::Pooled => run(trace, roster, ring, EngineFloor::new(roster, Some(crate::acd::Policy::LongestWait), true)),
+        Router::Pooled => run(trace, roster, ring, EngineFloor::new(roster, Some(Policy::LongestWait), true)),
         Router::AppQueue => run(trace, roster, ring, RivalFloor::new(roster, rivals::Rule::AppQueue)),
         Router::Overflow20 => run(trace, roster, ring, RivalFloor::new(roster, rivals::Rule::Overflow20)),
     }
