@@ -8,7 +8,7 @@ use dozvon::clock::Moment;
 use dozvon::facts::Party;
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
 use dozvon::skills::Requirement;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
