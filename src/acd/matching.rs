@@ -29,6 +29,10 @@ impl Acd {
     /// For a caller: preferred agents before permitted ones, among them by the queue's order; whoever missed this caller last only
     /// if nobody else is ready.
     pub(super) fn choose_agent(&self, now: Moment, caller: &Caller) -> Option<(Choice, Idle)> {
+        // On a busy floor nobody is ready, and nothing has to be weighed.
+        if self.groups.staff(caller.queue).ready == 0 {
+            return None;
+        }
         let queue = &self.queues[caller.queue];
         let (stage, but) = (caller.stage, caller.missed_by);
         let order = queue.rules.seek.agents.unwrap_or(self.policy.agent_order());
