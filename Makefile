@@ -3,7 +3,7 @@
 # Where rustup puts cargo, should scripts/setup have to install it.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: build run test chaos bench lint check help
+.PHONY: build run test chaos bench bench-routing lint check help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -27,6 +27,12 @@ chaos: ## kills engine and media under load for half an hour, drops datagrams, c
 bench: ## micro benches of brains, framer, media and journal
 	@scripts/setup build
 	cargo bench
+
+# Traces and rosters; any folder of the same make will do.
+ROUTING ?= ../shared/data/routing
+
+bench-routing: build ## every routing policy on the same calls and seats
+	scripts/bench-routing $(ROUTING)
 
 lint: ## what `make test` checks before it runs anything
 	cargo fmt --check

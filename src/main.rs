@@ -43,6 +43,8 @@ enum Command {
         #[arg(long)]
         to: Option<String>,
     },
+    /// Route a trace of calls to a roster of agents in virtual time and write what it comes to.
+    Simulate(commands::SimulateArguments),
     /// The tables' database.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Media { config } => commands::media(&config),
         Command::Check { config } => commands::check(&config),
         Command::Ledger { config, region, from, to } => commands::ledger(&config, region, from.as_deref(), to.as_deref()),
+        Command::Simulate(arguments) => commands::simulate(arguments),
         Command::Store(StoreCommand::Copy { config, to, to_url_env }) => {
             commands::store_copy(&config, to.as_deref(), to_url_env.as_deref())
         }

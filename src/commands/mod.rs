@@ -2,10 +2,12 @@
 
 mod media;
 mod serve;
+mod simulate;
 mod store;
 
 pub use media::media;
 pub use serve::serve;
+pub use simulate::{SimulateArguments, simulate};
 pub use store::store_copy;
 
 use anyhow::Context;
