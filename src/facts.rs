@@ -151,6 +151,36 @@ pub enum Fact {
         agent: AgentId,
         state: Vec<u8>,
     },
+    /// An agent's phone rings for a task; the citizen is dialled when the agent answers. Such a call goes out: it is not *entered* and
+    /// stands in no outcome of the ledger, but is live until it ends like any other.
+    CallbackBegan {
+        task: TaskId,
+        call: CallId,
+        region: RegionId,
+        trunk: TrunkId,
+        dialled: String,
+        person: PersonId,
+    },
+    /// The citizen was dialled for a task (the `nth` time), or was about to be.
+    CallbackAttempted {
+        task: TaskId,
+        call: CallId,
+        nth: u32,
+        end: AttemptEnd,
+    },
+}
+
+/// How one attempt to call a citizen back ended. Answering machines are not told from people: who answers is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptEnd {
+    Reached,
+    Busy,
+    NoAnswer,
+    /// The number does not exist, or the trunk is at fault.
+    Failed,
+    /// The agent hung up or was lost before the citizen picked up.
+    AgentLeft,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

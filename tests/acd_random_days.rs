@@ -1,7 +1,7 @@
 //! Random days by seed (a model check): callers come and go, phones ring, fail and reject, agents toggle, rules are reloaded.
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
-use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way};
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -269,7 +269,9 @@ impl Day {
             1 => Event::TaskClosed { task: TaskId(self.dice.below(u64::from(self.step))), how: TaskEnd::Reached },
             _ => {
                 let outcome = Outcome::ALL[self.dice.below(Outcome::ALL.len() as u64) as usize];
-                Event::CallMissed { task, call, region: RegionId(22), person: Some(person), outcome, after }
+                let way = Way { trunk: "city".into(), dialled: "122".into() };
+                let (queue, person) = (Some(self.queue()), Some(person));
+                Event::CallMissed(Missed { task, call, region: RegionId(22), queue, person, outcome, after, way })
             }
         };
         self.send(event);

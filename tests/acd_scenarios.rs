@@ -9,9 +9,9 @@
 //! Time runs deadline by deadline up to the next line; at the very moment of a deadline the line comes first, unless it is
 //! `time passes`.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way};
 use dozvon::clock::Moment;
-use dozvon::facts::{Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
+use dozvon::facts::{AttemptEnd, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
 use dozvon::skills::Requirement;
 use serde::Serialize;
@@ -162,6 +162,7 @@ impl Scene {
             ["queued", "for", queue, more @ ..] => self.queued(words[0], queue, more)?,
             ["leaves", why] => Event::CallerLeft { call: self.call(words[0])?, why: word::<QueueLeft>(why)? },
             ["missed", outcome, "after", secs, "s", more @ ..] => self.missed(words[0], outcome, secs, more)?,
+            ["dialled:", end] => Event::CallbackAttempted { call: self.call(words[0])?, end: word::<AttemptEnd>(end)? },
             ["served"] => Event::PersonServed { person: self.person(words[0])? },
             ["takes", "task", task] => Event::TaskTaken { task: TaskId(number(task)?), agent: agent() },
             ["closed", "task", task, how] => Event::TaskClosed { task: TaskId(number(task)?), how: word::<TaskEnd>(how)? },
@@ -179,7 +180,7 @@ impl Scene {
         Ok(Event::CallerQueued {
             call: self.call(call)?,
             queue: queue.into(),
-            person: None,
+            person: more.iter().position(|word| *word == "from").and_then(|at| more.get(at + 1)).map(|name| self.person(name)).transpose()?,
             priority: priority.map_or(Ok(0), |text| number(text))? as u8,
             urgent: more.contains(&"urgent"),
         })
@@ -188,14 +189,16 @@ impl Scene {
     /// `C1 missed abandoned_in_queue after 5 s task 1 from P1 region 22`
     fn missed(&mut self, call: &str, outcome: &str, secs: &str, more: &[&str]) -> Said<Event> {
         let value = |key: &str| more.iter().position(|word| *word == key).and_then(|at| more.get(at + 1));
-        Ok(Event::CallMissed {
+        Ok(Event::CallMissed(Missed {
             task: TaskId(number(value("task").ok_or("task")?)?),
             call: self.call(call)?,
             region: RegionId(value("region").map_or(Ok(0), |text| number(text))? as u16),
             person: value("from").map(|name| self.person(name)).transpose()?,
             outcome: word::<Outcome>(outcome)?,
             after: seconds(secs)?,
-        })
+            queue: value("in").map(|queue| QueueId::from(*queue)),
+            way: Way { trunk: "city".into(), dialled: "122".into() },
+        }))
     }
 
     fn rule(&mut self, rule: &str) -> Said<()> {
@@ -215,9 +218,7 @@ impl Scene {
         } else if let Some(rule) = rule.strip_prefix("routing: ") {
             rule.split(';').try_for_each(|part| routing_part(&mut self.rules.routing, part.trim()))
         } else if let Some(rule) = rule.strip_prefix("callbacks: ") {
-            let region = rule.strip_prefix("closed in region ").ok_or("closed in region")?;
-            self.rules.callbacks.closed.insert(RegionId(number(region)? as u16), true);
-            Ok(())
+            rule.split(';').try_for_each(|part| callbacks_part(&mut self.rules.callbacks, part.trim()))
         } else {
             Err("rule not understood".into())
         }
@@ -265,6 +266,8 @@ impl Scene {
             Command::Overflow { call, queue, why } => {
                 Some(format!("overflow {} from {queue}: {}", self.calls[&call], said(&why)))
             }
+            Command::CallBack { call, queue, .. } => Some(format!("call back {} in {queue}", self.calls[&call])),
+            Command::CallbackOff { call } => Some(format!("call off {}", self.calls[&call])),
             Command::Record(fact) => {
                 let (kind, text) = self.fact(fact);
                 self.shown.iter().any(|shown| shown == kind).then_some(text)
@@ -308,6 +311,13 @@ impl Scene {
             }
             Fact::CallbackTaken { task, agent } => ("callbacks", format!("{task} taken by {agent}")),
             Fact::CallbackClosed { task, how } => ("callbacks", format!("{task} closed: {}", said(&how))),
+            Fact::CallbackBegan { task, call, .. } => {
+                // `task1.2`: for the second time an agent is sought for it.
+                let nth = (1..).find(|nth| CallId::of_callback(task, *nth) == call).unwrap();
+                self.calls.insert(call, format!("{task}.{nth}"));
+                ("calls out", format!("{task}.{nth} begins"))
+            }
+            Fact::CallbackAttempted { task, nth, end, .. } => ("callbacks", format!("{task} attempt {nth}: {}", said(&end))),
             other => panic!("not a fact of the acd: {other:?}"),
         }
     }
@@ -317,6 +327,9 @@ impl Scene {
     }
 
     fn call(&mut self, name: &str) -> Said<CallId> {
+        if let Some((call, _)) = self.calls.iter().find(|(_, known)| *known == name) {
+            return Ok(*call);
+        }
         let id = CallId(Uuid::from_u128(u128::from(number(name.trim_start_matches('C'))?)));
         self.calls.insert(id, name.to_owned());
         Ok(id)
@@ -381,6 +394,28 @@ fn routing_part(routing: &mut Routing, part: &str) -> Said<()> {
         ["policy", policy] => routing.policy = word(policy)?,
         ["overdue", "after", secs, "s"] => routing.overdue_after = Some(seconds(secs)?),
         _ => return Err(format!("routing rule not understood: {part}")),
+    }
+    Ok(())
+}
+
+fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
+    let new = || CallbackDialling { attempts: 3, gap: Duration::ZERO, hours: (0, 86_400), ahead: BTreeMap::new(), idle: 0 };
+    let words: Vec<&str> = part.split_whitespace().collect();
+    if let ["closed", "in", "region", region] = words[..] {
+        callbacks.closed.insert(RegionId(number(region)? as u16), true);
+        return Ok(());
+    }
+    let dial = callbacks.dial.get_or_insert_with(new);
+    match words[..] {
+        ["dialled"] => {}
+        ["at", "most", attempts, "attempts"] => dial.attempts = number(attempts)? as u32,
+        ["gap", secs, "s"] => dial.gap = seconds(secs)?,
+        ["hours", from, "to", to] => dial.hours = (number(from)? as u32 * 3600, number(to)? as u32 * 3600),
+        ["region", region, "is", hours, "h", "ahead"] => {
+            dial.ahead.insert(RegionId(number(region)? as u16), number(hours)? as i32 * 3600);
+        }
+        [idle, "agents", "stay", "idle"] => dial.idle = number(idle)? as u32,
+        _ => return Err(format!("callback rule not understood: {part}")),
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::groups::GroupNo;
 use super::queue::QueueNo;
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
-use crate::facts::{AgentStateName, Fact, MissReason, Party};
+use crate::facts::{AgentStateName, AttemptEnd, Fact, MissReason, Party};
 use crate::ids::{AgentId, CallId, OfferId, RegionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -273,6 +273,14 @@ impl Acd {
             return;
         }
         let (then, wrap_up) = (then.clone(), self.queues[*queue].rules.wrap_up);
+        if self.callbacks.is_called(call) {
+            // The agent goes before the citizen was reached: nothing was talked about.
+            self.callback_attempted(now, call, AttemptEnd::AgentLeft);
+            return self.agent_goes_on(now, no, then);
+        }
+        if self.callbacks.was_in_vain(call) {
+            return self.agent_goes_on(now, no, then);
+        }
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
         if wrap_up.is_zero() || !self.agents[no].listed {
             self.agent_goes_on(now, no, then);
@@ -321,6 +329,7 @@ impl Acd {
         let choice = if matches!(state, State::Ready { .. }) { self.choose_caller(now, no) } else { None };
         match choice {
             Some(choice) => self.make_offer(now, choice, idle),
+            None if matches!(state, State::Ready { .. }) && self.agent_calls_back(now, no, idle) => {}
             None => self.agent_becomes(now, no, state),
         }
     }

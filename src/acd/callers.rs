@@ -6,7 +6,7 @@ use super::queue::{Caller, Rank, Stage};
 use super::{Acd, Command};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
-use crate::ids::{CallId, QueueId};
+use crate::ids::{CallId, PersonId, QueueId};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 const LEAST_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 
 impl Acd {
-    pub(super) fn caller_queued(&mut self, now: Moment, call: CallId, queue: QueueId, priority: u8, urgent: bool) {
+    pub(super) fn caller_queued(&mut self, now: Moment, call: CallId, queue: QueueId, person: Option<PersonId>, priority: u8, urgent: bool) {
         let (urgent, priority) = (Reverse(urgent), Reverse(priority));
         let target = self.queues.listed(&queue);
         if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
@@ -43,9 +43,14 @@ impl Acd {
                     announce_at: None,
                     wait_ends: None,
                     stage: Stage::default(),
+                    person,
+                    is_callback: false,
                     ripens: None,
                 };
                 self.demand.caller_came(now, no);
+                if let Some(place) = person.and_then(|person| self.callbacks.take_place(now, person, no)) {
+                    (caller.rank.entered, caller.rank.place) = place;
+                }
                 if let Some(earlier) = earlier {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
@@ -83,6 +88,7 @@ impl Acd {
         let Some(caller) = self.callers.get(&call) else { return };
         match self.choose_agent(now, caller) {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
+            None if caller.is_callback => self.callback_found_nobody(now, call),
             None if caller.wait_ends.is_some_and(|end| end <= now) => self.overflow(now, call, QueueLeft::WaitedTooLong),
             None => {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
@@ -163,8 +169,15 @@ impl Acd {
         if why == QueueLeft::Abandoned || why == QueueLeft::WaitedTooLong {
             self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
         }
-        let queue = self.queues[caller.queue].id.clone();
         let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
+        if caller.is_callback {
+            self.callback_rests(now, call);
+            return (Some(caller), freed);
+        }
+        if why == QueueLeft::Abandoned && let Some(person) = caller.person {
+            self.callbacks.keep_place(now, person, &caller);
+        }
+        let queue = self.queues[caller.queue].id.clone();
         self.record(Fact::QueueLeft { call, queue, why });
         (Some(caller), freed)
     }

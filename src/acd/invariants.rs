@@ -174,7 +174,7 @@ impl Acd {
         let announcements =
             self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
         let ripening = self.callers.iter().filter_map(|(call, caller)| Some((caller.ripens?, Timer::Ripens(*call))));
-        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).collect();
+        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).chain(self.callbacks.rests()).collect();
         // The end of a wait may have passed while a phone rings: then it has no deadline of its own.
         let waits: Vec<_> = (self.callers.iter())
             .filter_map(|(call, caller)| Some((caller.wait_ends?, Timer::WaitEnds(*call), caller.offer.is_some())))

@@ -5,7 +5,7 @@ use super::agent::AgentNo;
 use super::groups::GroupNo;
 use super::pace::Pace;
 use crate::clock::Moment;
-use crate::ids::{CallId, OfferId, QueueId};
+use crate::ids::{CallId, OfferId, PersonId, QueueId};
 use serde::{Deserialize, Serialize};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,9 @@ pub(super) struct Caller {
     pub announce_at: Option<Moment>,
     pub wait_ends: Option<Moment>,
     pub stage: Stage,
+    pub person: Option<PersonId>,
+    /// Nobody on the line: an agent is sought who calls the person back.
+    pub is_callback: bool,
     /// When the next stage begins or the caller is overdue.
     pub ripens: Option<Moment>,
 }

@@ -183,7 +183,8 @@ impl House {
         self.config.limits.drain
     }
 
-    pub fn acd_rules(&self) -> acd::Rules {
+    /// Zones count as they stand at `now`: where clocks change, a reload follows.
+    pub fn acd_rules(&self, now: Moment) -> acd::Rules {
         let config = &self.config;
         let queues = config.queues.iter().map(|queue| {
             let rules = acd::QueueRules {
@@ -220,6 +221,13 @@ impl House {
             menu_after: config.callbacks.menu_after,
             queue_after: config.callbacks.queue_after,
             closed: config.regions.iter().map(|region| (region.code, region.callback_when_closed)).collect(),
+            dial: config.callbacks.dial.then(|| acd::CallbackDialling {
+                attempts: config.callbacks.attempts,
+                gap: config.callbacks.gap,
+                hours: hours_of(config.callbacks.hours),
+                ahead: config.regions.iter().map(|region| (region.code, seconds_ahead(region, now))).collect(),
+                idle: config.callbacks.idle_agents,
+            }),
         };
         acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing }
     }
@@ -274,6 +282,16 @@ impl House {
             product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
         }
     }
+}
+
+fn hours_of([from, to]: [u32; 2]) -> (u32, u32) {
+    (from.saturating_mul(3600), to.saturating_mul(3600))
+}
+
+/// By which a region's clock is ahead of UTC.
+fn seconds_ahead(region: &crate::config::Region, now: Moment) -> i32 {
+    let at = jiff::Timestamp::from_microsecond(i64::try_from(now.0).unwrap_or(i64::MAX)).unwrap_or_default();
+    region.time_zone().to_offset(at).seconds()
 }
 
 /// Behind a NAT the address that is bound is not the one to send to. Networks of one address differ in their ports.

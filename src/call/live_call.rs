@@ -18,6 +18,8 @@ pub struct LiveCall {
     /// The citizen's leg.
     pub citizen: LegId,
     pub talk: Talk,
+    /// It goes out: the task that it carries out, and the call that was missed.
+    pub callback: Option<(TaskId, CallId)>,
     /// There until an agent took over, or the call left the house.
     pub robot: Option<Ivr>,
     pub queue: Option<QueueId>,
@@ -57,6 +59,7 @@ impl LiveCall {
             since: known.entered,
             stage_since: known.since,
             timer: None,
+            callback: known.callback.map(|task| (task, id)),
             talk,
             robot,
         }

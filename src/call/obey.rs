@@ -1,12 +1,14 @@
 //! What the brains want, done: each command becomes words for another brain, for signalling or for media.
 
 use super::conductor::{Conductor, Work};
+use super::live_call::LiveCall;
 use crate::acd;
-use crate::facts::{Fact, Outcome};
+use crate::facts::{AttemptEnd, Fact, Outcome, QueueLeft};
 use crate::ids::*;
 use crate::ivr;
+use crate::journal::Body;
 use crate::sip;
-use crate::talk;
+use crate::talk::{self, Talk};
 use std::time::Duration;
 
 /// Priority of who was cut off or came back from a failed transfer: before all who have not been heard yet.
@@ -31,6 +33,8 @@ impl Conductor {
                     self.work.push_back(Work::Talk(call, talk::Event::Overflowed));
                     self.work.push_back(Work::Ivr(call, ivr::Event::Overflowed { queue, why }));
                 }
+                acd::Command::CallBack { call, task, missed, queue } => self.call_back(call, task, missed, queue),
+                acd::Command::CallbackOff { call } => self.work.push_back(Work::Talk(call, talk::Event::CalledOff)),
                 acd::Command::Record(fact) => self.record(fact),
             }
         }
@@ -128,6 +132,9 @@ impl Conductor {
                 talk::Command::AgentFreed { agent, by } => {
                     self.work.push_back(Work::Acd(acd::Event::TalkEnded { agent, call: id, by }));
                 }
+                talk::Command::CallbackAttempted { end } => {
+                    self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
+                }
                 talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, FIRST, true),
                 talk::Command::RobotQuiet => self.work.push_back(Work::Ivr(id, ivr::Event::RouteHeard)),
                 talk::Command::RobotDone => self.dismiss_robot(id),
@@ -171,11 +178,34 @@ impl Conductor {
         }
     }
 
+    // ---- calls out ----
+
+    /// The call that carries out a task, as the facts know it; its talk waits for the agent's offer, which follows.
+    fn call_back(&mut self, id: CallId, task: TaskId, missed: CallId, queue: QueueId) {
+        let Some(known) = self.live.get(id).cloned() else { return };
+        let phone = known.person.and_then(|person| self.phones.get(&person)).cloned();
+        let Some(phone) = phone.filter(|_| self.house.dials_out(&known.trunk)) else {
+            tracing::warn!(%task, trunk = %known.trunk, "nobody can be called back: no phone, or a trunk without a contact");
+            self.record(Fact::CallEnded { call: id, outcome: Outcome::Failed });
+            self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end: AttemptEnd::Failed }));
+            return self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
+        };
+        let citizen = self.ids.leg();
+        self.append(Body::CalledBack { call: id, citizen, queue: queue.clone() });
+        let talk = Talk::calling_back(id, citizen, queue, self.now);
+        let mut call = LiveCall::revived(id, &known, Some(phone), talk, None);
+        call.callback = Some((task, missed));
+        tracing::info!(call = %id, %task, "a callback begins");
+        self.calls.insert(id, call);
+    }
+
     // ---- legs ----
 
     fn dial_agent(&mut self, id: CallId, leg: LegId, agent: AgentId, queue: QueueId, auto_answer: bool) {
         let Some(call) = self.calls.get(&id) else { return };
-        let note = sip::DialNote { call: Some(id), queue: Some(queue), auto_answer };
+        // The story of a callback is that of the call that was missed.
+        let (callback, story) = call.callback.map_or((None, id), |(task, missed)| (Some(task), missed));
+        let note = sip::DialNote { call: Some(story), callback, queue: Some(queue), auto_answer };
         let network = self.house.network_of_agent(&agent);
         let caller = call.caller.clone();
         let citizen = call.citizen;
@@ -185,7 +215,7 @@ impl Conductor {
 
     fn dial_route(&mut self, id: CallId, leg: LegId, trunk: TrunkId, number: String) {
         let Some(call) = self.calls.get(&id) else { return };
-        let note = sip::DialNote { call: Some(id), queue: None, auto_answer: false };
+        let note = sip::DialNote { call: Some(id), ..Default::default() };
         let network = self.house.network_of_trunk(&trunk);
         let caller = call.caller.clone();
         let citizen = call.citizen;
@@ -196,10 +226,10 @@ impl Conductor {
     fn dial_citizen(&mut self, id: CallId, leg: LegId) {
         let Some(call) = self.calls.get(&id) else { return };
         let Some(number) = call.caller.as_ref().map(|phone| phone.expose().to_owned()) else { return };
-        let note = sip::DialNote { call: Some(id), queue: None, auto_answer: false };
+        let note = sip::DialNote { call: Some(id), ..Default::default() };
         let (trunk, near) = (call.trunk.clone(), call.talk.legs().into_iter().next().unwrap_or(call.citizen));
         let network = self.house.network_of_trunk(&trunk);
-        tracing::info!(call = %id, %trunk, "the citizen was lost and is called back");
+        tracing::info!(call = %id, %trunk, "the citizen is called back");
         self.legs.dial(&mut self.acts, leg, id, network, near, sip::Target::Trunk { trunk, number }, None, note);
     }
 
@@ -225,12 +255,14 @@ impl Conductor {
         let Some(call) = self.calls.get(&id) else { return };
         tracing::info!(call = %id, outcome = outcome.as_str(), "call ended");
         let (citizen, region, person, answered) = (call.citizen, call.region, call.person, call.answered);
+        let way = acd::Way { trunk: call.trunk.clone(), dialled: call.dialled.clone() };
+        let queue = call.queue.clone();
         // Every answered call is one case in the booking core, also one that ended in the menu; an old number's announcement is none.
         if answered && outcome != Outcome::Announced {
             self.request_handoff(id);
         }
         self.legs.close(&mut self.acts, citizen);
-        self.owe_or_settle(id, region, person, outcome, after);
+        self.owe_or_settle(id, region, person, way, queue, outcome, after);
         self.forget_call(id);
     }
 }

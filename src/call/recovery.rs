@@ -37,7 +37,7 @@ struct KeptCall {
 }
 
 /// Counts changes of the snapshot's shape; one of another shape is not read.
-const SNAPSHOT_SHAPE: u8 = 3;
+const SNAPSHOT_SHAPE: u8 = 4;
 
 /// Where each agent's phones registered, in the registrar's own encoding.
 pub type Phones = BTreeMap<AgentId, Vec<u8>>;
@@ -103,6 +103,10 @@ pub fn restore(
             Body::Began { call, citizen, script: id, version } => {
                 let robot = script(&id, version).map(|script| Ivr::new(call, script, LiveCall::FIRST_PLAY));
                 restored.calls.insert(call, Brains { talk: Talk::new(call, citizen, at), robot });
+            }
+            Body::CalledBack { call, citizen, queue } => {
+                let talk = Talk::calling_back(call, citizen, queue, at);
+                restored.calls.insert(call, Brains { talk, robot: None });
             }
             Body::Turn { heard } => restored.heard = heard,
         }

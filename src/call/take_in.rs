@@ -14,7 +14,7 @@ use crate::media::door::{MediaCommand, MediaEvent, Told};
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
 use crate::talk::{self, Talk};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 impl Conductor {
@@ -148,6 +148,7 @@ impl Conductor {
             return;
         }
         self.release_at = self.now + EVERY;
+        self.keep_phones_of_who_is_owed();
         self.snapshot();
         let kept = self.house.config.limits.journal.as_micros();
         let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
@@ -158,6 +159,17 @@ impl Conductor {
         ];
         for error in released.into_iter().filter_map(Result::err) {
             tracing::warn!(error = &error as &dyn std::error::Error, "old segments of a journal stay");
+        }
+    }
+
+    /// Who stands behind the id of a person who is owed a call is written down again before the old word of it goes; nobody else's
+    /// phone is kept.
+    fn keep_phones_of_who_is_owed(&mut self) {
+        let owed = self.acd.open_callbacks(None).map(|task| task.person);
+        let wanted: BTreeSet<PersonId> = owed.chain(self.calls.values().filter_map(|call| call.person)).collect();
+        self.phones.retain(|person, _| wanted.contains(person));
+        for (person, phone) in &self.phones {
+            self.people.append(&PersonSeen { at: self.now, person: *person, phone: phone.clone() });
         }
     }
 
@@ -195,6 +207,7 @@ impl Conductor {
             person,
             citizen: invited.leg,
             talk: Talk::new(id, invited.leg, self.now),
+            callback: None,
             robot: Some(Ivr::new(id, number.script, LiveCall::FIRST_PLAY)),
             queue: None,
             theme: None,
@@ -215,15 +228,17 @@ impl Conductor {
         let call = self.new_call_id();
         let region = self.house.number(&dialled).map(|number| number.region).unwrap_or_default();
         let person = self.person_of(caller);
+        let way = acd::Way { trunk: trunk.clone(), dialled: dialled.clone() };
         self.record(Fact::CallEntered { call, region, trunk, dialled, person });
         self.record(Fact::CallEnded { call, outcome: Outcome::Blocked });
-        self.owe_or_settle(call, region, person, Outcome::Blocked, Duration::ZERO);
+        self.owe_or_settle(call, region, person, way, None, Outcome::Blocked, Duration::ZERO);
     }
 
     fn person_of(&mut self, caller: Option<&crate::pii::Phone>) -> Option<PersonId> {
         let phone = caller.filter(|phone| phone.is_dialable())?;
         let person = self.key.person(phone);
         self.people.append(&PersonSeen { at: self.now, person, phone: phone.clone() });
+        self.phones.insert(person, phone.clone());
         Some(person)
     }
 
@@ -383,7 +398,7 @@ impl Conductor {
     /// The rules of the house hold from here on, and the floor knows which phones can be reached: by a registration, also one of a
     /// former life, or because they stand where they stand.
     pub(super) fn rules_hold(&mut self) {
-        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules()))));
+        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules(self.now)))));
         self.think();
         let agents: Vec<AgentId> = self.house.config.agents.iter().map(|agent| agent.user.clone()).collect();
         for agent in agents {

@@ -409,6 +409,27 @@ pub struct Callbacks {
     pub menu_after: Duration,
     #[serde(rename = "queue_after_s", with = "seconds", default = "secs::<3>")]
     pub queue_after: Duration,
+    /// The engine calls back by itself; otherwise tasks are listed for people.
+    #[serde(default)]
+    pub dial: bool,
+    #[serde(default = "three")]
+    pub attempts: u32,
+    #[serde(rename = "gap_s", with = "seconds", default = "secs::<1800>")]
+    pub gap: Duration,
+    /// Hours of the citizen's day: from the first, before the second.
+    #[serde(default = "by_day")]
+    pub hours: [u32; 2],
+    /// Agents who stay free for who may call.
+    #[serde(default)]
+    pub idle_agents: u32,
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn by_day() -> [u32; 2] {
+    [9, 21]
 }
 
 /// Where the tables stand.

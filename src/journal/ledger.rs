@@ -71,7 +71,9 @@ impl LedgerFold {
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
-            | Fact::PhonesWritten { .. } => {}
+            | Fact::PhonesWritten { .. }
+            | Fact::CallbackBegan { .. }
+            | Fact::CallbackAttempted { .. } => {}
         }
     }
 

@@ -70,6 +70,12 @@ pub enum Body {
     Turn {
         heard: Heard,
     },
+    /// The talk of a call that goes out, to a citizen who is owed one; `citizen` is the leg by which they will be dialled.
+    CalledBack {
+        call: CallId,
+        citizen: LegId,
+        queue: QueueId,
+    },
 }
 
 /// How far the events of which life of media are written down.
@@ -105,7 +111,7 @@ impl Record {
     pub fn into_stamped(self) -> Option<Stamped> {
         match self.body {
             Body::Fact(fact) => Some(Stamped { at: self.at, fact }),
-            Body::Input { .. } | Body::Began { .. } | Body::Turn { .. } => None,
+            Body::Input { .. } | Body::Began { .. } | Body::Turn { .. } | Body::CalledBack { .. } => None,
         }
     }
 }

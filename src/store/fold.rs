@@ -55,9 +55,12 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&HANDOFFS, handoff.0.into())
             }
-            Fact::AgentChanged { .. } | Fact::PhonesWritten { .. } | Fact::EngineStarted { .. } | Fact::EngineStopped { .. } => {
-                continue;
-            }
+            Fact::AgentChanged { .. }
+            | Fact::PhonesWritten { .. }
+            | Fact::EngineStarted { .. }
+            | Fact::EngineStopped { .. }
+            | Fact::CallbackBegan { .. }
+            | Fact::CallbackAttempted { .. } => continue,
         };
         keys.entry(table.name).or_default().insert(key);
     }
@@ -283,6 +286,8 @@ impl Held {
                 self.settled.push(handoff.0.cast_signed());
             }
             Fact::PhonesWritten { .. } | Fact::EngineStarted { .. } | Fact::EngineStopped { .. } => {}
+            // The tables know calls that came in, and of a task how it ended.
+            Fact::CallbackBegan { .. } | Fact::CallbackAttempted { .. } => {}
         }
     }
 

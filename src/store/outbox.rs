@@ -69,6 +69,8 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::HandoffSettled { .. }
         | Fact::PhonesWritten { .. }
         | Fact::EngineStarted { .. }
-        | Fact::EngineStopped { .. } => None,
+        | Fact::EngineStopped { .. }
+        | Fact::CallbackBegan { .. }
+        | Fact::CallbackAttempted { .. } => None,
     }
 }

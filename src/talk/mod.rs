@@ -11,7 +11,7 @@ mod words;
 pub use words::{Command, Event, RouteStep};
 
 use crate::clock::Moment;
-use crate::facts::{Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
+use crate::facts::{AttemptEnd, Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -35,6 +35,8 @@ pub struct Talk {
     parting: Option<Outcome>,
     citizen_holds: bool,
     partner_holds: bool,
+    /// The call goes out to a citizen who has not picked up yet: an agent is sought or waits while their phone rings.
+    unreached: bool,
     stage: Stage,
     #[serde(skip)]
     commands: VecDeque<Command>,
@@ -62,7 +64,7 @@ enum Stage {
         back: Back,
         heard: Heard,
     },
-    /// The citizen was lost in the talk and is being called back; the agent hears music.
+    /// The citizen was lost in the talk or is owed a call, and is being called; the agent hears music or the ringing.
     Recalling {
         agent: AgentId,
         /// The agent's leg.
@@ -114,6 +116,8 @@ impl Talk {
     pub const APOLOGY: &'static str = "apology";
     /// A citizen who was cut off picks up within this time, or is owed a call like everybody else.
     const RECALL: Duration = Duration::from_secs(20);
+    /// So long the phone of a citizen rings who is called back.
+    const CALLBACK: Duration = Duration::from_secs(30);
 
     pub fn new(call: CallId, citizen: LegId, now: Moment) -> Self {
         Self {
@@ -128,9 +132,16 @@ impl Talk {
             parting: None,
             citizen_holds: false,
             partner_holds: false,
+            unreached: false,
             stage: Stage::Robot,
             commands: VecDeque::new(),
         }
+    }
+
+    /// A call to a citizen who is owed one: an agent of this queue first, then the citizen by the leg `citizen`.
+    pub fn calling_back(call: CallId, citizen: LegId, queue: QueueId, now: Moment) -> Self {
+        let stage = Stage::Waiting { since: now, queue, ring: None, robot: false };
+        Self { unreached: true, stage, ..Self::new(call, citizen, now) }
     }
 
     pub fn handle(&mut self, now: Moment, event: Event) {
@@ -157,13 +168,18 @@ impl Talk {
             Event::OfferWithdrawn { offer } => self.offer_withdrawn(offer),
             Event::Overflowed => self.overflowed(now),
             Event::Ringing { leg, early_media } => self.ringing(leg, early_media),
-            Event::Answered { leg } => self.leg_answered(leg),
+            Event::Answered { leg } => self.leg_answered(now, leg),
             Event::Refused { leg, status } => self.leg_refused(now, leg, status),
             Event::Held { leg, held } => self.held(leg, held),
             Event::Silent { leg } => self.push(Command::Probe { leg }),
             Event::Said => self.said(),
             Event::CitizenLost { recall } => self.citizen_lost(now, recall),
             Event::Cancelled => self.citizen_gone(now, Party::Citizen),
+            Event::HungUp { leg } | Event::Lost { leg } if leg == self.citizen && self.unreached => {
+                self.citizen_unreached(now, AttemptEnd::Failed);
+            }
+            Event::CalledOff if self.unreached => self.finish(now, Outcome::Cancelled),
+            Event::CalledOff => {}
             Event::HungUp { leg } if leg == self.citizen => self.citizen_gone(now, Party::Citizen),
             Event::Lost { leg } if leg == self.citizen => self.citizen_gone(now, Party::Network),
             Event::HungUp { leg } => self.other_gone(now, leg, false),
@@ -184,7 +200,7 @@ impl Talk {
         if let Stage::Recalling { until, .. } = &self.stage
             && now >= *until
         {
-            self.finish(now, Outcome::Cut);
+            self.citizen_unreached(now, AttemptEnd::NoAnswer);
         }
     }
 
@@ -219,6 +235,7 @@ impl Talk {
     /// Every leg this talk believes to stand or to be dialled.
     pub fn legs(&self) -> Vec<LegId> {
         let other = match &self.stage {
+            Stage::Waiting { ring, .. } if self.unreached => return ring.iter().map(|ring| ring.leg).collect(),
             Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.leg),
             Stage::Talking { partner } => Some(partner.leg()),
             Stage::Routing { step, .. } => Some(step.leg),
@@ -330,7 +347,7 @@ impl Talk {
 
     /// We end the call in good order, with this outcome.
     fn finish(&mut self, now: Moment, outcome: Outcome) {
-        let citizen_is_there = !matches!(self.stage, Stage::Recalling { .. });
+        let citizen_is_there = !self.unreached && !matches!(self.stage, Stage::Recalling { .. });
         self.part_from_others(if citizen_is_there { Party::Engine } else { Party::Network });
         if !citizen_is_there {
             return self.over(now, outcome);
@@ -347,7 +364,16 @@ impl Talk {
     fn stop(&mut self, now: Moment) {
         let cut = matches!(self.stage, Stage::Talking { .. } | Stage::Recalling { .. }) || self.cut_before;
         let outcome = if cut { Outcome::Cut } else { Outcome::Failed };
-        self.finish(now, outcome);
+        // Of a call that reached nobody nothing is missed; the task remembers.
+        self.finish(now, if self.unreached { Outcome::Cancelled } else { outcome });
+    }
+
+    /// Who was cut off does not come back; or who is owed a call is owed it still.
+    fn citizen_unreached(&mut self, now: Moment, end: AttemptEnd) {
+        if self.unreached {
+            self.push(Command::CallbackAttempted { end });
+        }
+        self.finish(now, if self.unreached { Outcome::Cancelled } else { Outcome::Cut });
     }
 
     /// Everybody but the citizen is let go: the ringing agent, the partner, the route, the queue and the robot.
@@ -515,8 +541,15 @@ impl Talk {
         }
     }
 
-    fn leg_answered(&mut self, leg: LegId) {
+    fn leg_answered(&mut self, now: Moment, leg: LegId) {
         match self.stage.clone() {
+            Stage::Waiting { queue, ring: Some(ring), .. } if ring.leg == leg && self.unreached => {
+                self.push(Command::OfferAnswered { offer: ring.offer });
+                self.push(Command::Ringback { leg });
+                self.push(Command::DialCitizen { leg: self.citizen });
+                let (agent, recall) = (ring.agent, self.citizen);
+                self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + Self::CALLBACK };
+            }
             Stage::Waiting { queue, ring: Some(ring), robot, .. } if ring.leg == leg => {
                 if robot {
                     self.push(Command::RobotDone);
@@ -532,6 +565,11 @@ impl Talk {
                 self.talk_with(Partner::Outside { leg });
             }
             Stage::Recalling { agent, leg: partner, queue, recall, .. } if recall == leg => {
+                if std::mem::take(&mut self.unreached) {
+                    self.answered = true;
+                    self.push(Command::CallbackAttempted { end: AttemptEnd::Reached });
+                    self.fact(Fact::CallAnswered { call: self.call });
+                }
                 self.citizen_is_back(Partner::Agent { agent, leg: partner, queue }, leg);
             }
             // Told twice.
@@ -562,7 +600,7 @@ impl Talk {
         } else if self.is_route_leg(leg) {
             self.route_ended(now, leg, route_end(status));
         } else if matches!(self.stage, Stage::Recalling { recall, .. } if recall == leg) {
-            self.finish(now, Outcome::Cut);
+            self.citizen_unreached(now, attempt_end(status));
         }
     }
 
@@ -591,7 +629,8 @@ impl Talk {
                 self.hang_up(self.citizen);
                 self.over(now, if lost { Outcome::Cut } else { Outcome::TransferredOut });
             }
-            Stage::Recalling { leg: partner, recall, .. } if leg == partner || leg == recall => self.finish(now, Outcome::Cut),
+            Stage::Recalling { leg: partner, .. } if leg == partner => self.citizen_unreached(now, AttemptEnd::AgentLeft),
+            Stage::Recalling { recall, .. } if leg == recall => self.citizen_unreached(now, AttemptEnd::Failed),
             Stage::Robot
             | Stage::Waiting { .. }
             | Stage::Talking { .. }
@@ -711,6 +750,14 @@ fn route_end(status: u16) -> RouteEnd {
         486 | 600 | 603 => RouteEnd::Busy,
         480 | 487 | 408 => RouteEnd::NoAnswer,
         _ => RouteEnd::Failed,
+    }
+}
+
+fn attempt_end(status: u16) -> AttemptEnd {
+    match route_end(status) {
+        RouteEnd::Busy => AttemptEnd::Busy,
+        RouteEnd::NoAnswer => AttemptEnd::NoAnswer,
+        RouteEnd::Answered | RouteEnd::Failed | RouteEnd::Withdrawn => AttemptEnd::Failed,
     }
 }
 

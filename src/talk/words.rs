@@ -1,6 +1,6 @@
 //! The words of a conversation: what happens to it, and what is to be done.
 
-use crate::facts::{Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
+use crate::facts::{AttemptEnd, Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub enum Event {
     Parting {
         outcome: Option<Outcome>,
     },
+    /// Nobody is to be called back any more.
+    CalledOff,
 }
 
 /// One try of a route. `leg` is the id for the leg that would carry it.
@@ -179,6 +181,10 @@ pub enum Command {
     AgentFreed {
         agent: AgentId,
         by: Party,
+    },
+    /// The citizen of a callback was reached or not.
+    CallbackAttempted {
+        end: AttemptEnd,
     },
     /// To the head of this queue: a talk was broken off, or a transfer failed.
     QueueAgain {
