@@ -9,7 +9,9 @@
 //! Time runs deadline by deadline up to the next line; at the very moment of a deadline the line comes first, unless it is
 //! `time passes`.
 
-use dozvon::acd::{Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way};
+use dozvon::acd::{
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
+};
 use dozvon::clock::Moment;
 use dozvon::facts::{AttemptEnd, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -180,7 +182,12 @@ impl Scene {
         Ok(Event::CallerQueued {
             call: self.call(call)?,
             queue: queue.into(),
-            person: more.iter().position(|word| *word == "from").and_then(|at| more.get(at + 1)).map(|name| self.person(name)).transpose()?,
+            person: more
+                .iter()
+                .position(|word| *word == "from")
+                .and_then(|at| more.get(at + 1))
+                .map(|name| self.person(name))
+                .transpose()?,
             priority: priority.map_or(Ok(0), |text| number(text))? as u8,
             urgent: more.contains(&"urgent"),
         })

@@ -14,7 +14,15 @@ use std::time::Duration;
 const LEAST_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 
 impl Acd {
-    pub(super) fn caller_queued(&mut self, now: Moment, call: CallId, queue: QueueId, person: Option<PersonId>, priority: u8, urgent: bool) {
+    pub(super) fn caller_queued(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        queue: QueueId,
+        person: Option<PersonId>,
+        priority: u8,
+        urgent: bool,
+    ) {
         let (urgent, priority) = (Reverse(urgent), Reverse(priority));
         let target = self.queues.listed(&queue);
         if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
@@ -174,7 +182,9 @@ impl Acd {
             self.callback_rests(now, call);
             return (Some(caller), freed);
         }
-        if why == QueueLeft::Abandoned && let Some(person) = caller.person {
+        if why == QueueLeft::Abandoned
+            && let Some(person) = caller.person
+        {
             self.callbacks.keep_place(now, person, &caller);
         }
         let queue = self.queues[caller.queue].id.clone();

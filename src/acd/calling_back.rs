@@ -185,7 +185,7 @@ impl Acd {
             }
             return self.task_closed(now, id, TaskEnd::Reached);
         }
-        if end != AttemptEnd::AgentLeft {
+        if end != AttemptEnd::AgentLeft && self.talks_in(call).is_some() {
             self.callbacks.in_vain.insert(call);
         }
         match self.callbacks.rules.dial.as_ref().is_some_and(|rules| nth >= rules.attempts) {

@@ -60,7 +60,8 @@ impl Acd {
         agent.answered();
         // The talk of a callback begins when the citizen picks up.
         if !is_callback {
-            let fact = Fact::TalkStarted { call: offer.call, agent: agent.id.clone(), queue: self.queues[offer.queue].id.clone() };
+            let fact =
+                Fact::TalkStarted { call: offer.call, agent: agent.id.clone(), queue: self.queues[offer.queue].id.clone() };
             self.record(fact);
         }
         self.agent_becomes(now, offer.agent, State::Talking { call: offer.call, queue: offer.queue, then });

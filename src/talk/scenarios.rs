@@ -127,6 +127,7 @@ fn say(command: &Command) -> String {
         Command::OfferMissed { offer, reason } => format!("tell queue: offer O{} missed {reason:?}", offer.0),
         Command::CallerLeft { why } => format!("tell queue: caller left {why:?}"),
         Command::AgentFreed { agent, by } => format!("tell queue: {agent} freed by {by:?}"),
+        Command::CallbackAttempted { end } => format!("tell acd: attempt {end:?}"),
         Command::QueueAgain { queue } => format!("tell queue: first in {queue} again"),
         Command::RobotQuiet => "robot quiet".to_owned(),
         Command::RobotDone => "robot done".to_owned(),
