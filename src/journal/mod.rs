@@ -21,7 +21,7 @@ pub use segments::Damage;
 
 use crate::clock::Moment;
 use crate::facts::{Fact, Stamped};
-use crate::ids::{CallId, LegId, PersonId, ScriptId};
+use crate::ids::{CallId, LegId, PersonId, QueueId, ScriptId};
 use crate::pii::Phone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
