@@ -84,8 +84,6 @@ pub struct Leg {
     pub silent: bool,
     /// A 2xx of ours that waits for its ACK.
     pub unacknowledged: Option<Unacknowledged>,
-    /// The INVITE of ours whose 2xx we acknowledged last, by its CSeq number.
-    pub acknowledged: Option<u32>,
     pub change: Change,
     pub requests: RequestRate,
     /// A call of ours of which nothing at all was heard by then, not even a 100, is given up.
@@ -217,7 +215,6 @@ impl Leg {
             talk,
             silent: false,
             unacknowledged: None,
-            acknowledged: None,
             change: Change::None,
             requests: RequestRate::default(),
             sign_by: None,

@@ -74,10 +74,7 @@ enum Stage {
         cancel: Cancel,
     },
     Live,
-    /// The ACK before our BYE may be lost with it.
-    Ending {
-        acknowledged: Option<u32>,
-    },
+    Ending,
 }
 
 impl UserAgent {
@@ -161,8 +158,8 @@ impl UserAgent {
                 State::Dialling { client, head: Box::new(head), provisional, cancel }
             }
             Stage::Live => State::Live,
-            Stage::Ending { acknowledged } => {
-                resume = Resume::Bye(acknowledged);
+            Stage::Ending => {
+                resume = Resume::Bye;
                 State::Live
             }
         };
@@ -181,12 +178,7 @@ impl UserAgent {
             Resume::Nothing => {}
             Resume::Provisional(body) => self.say_provisional(now, id, &body),
             Resume::Cancel(reason) => self.send_cancel(now, id, reason),
-            Resume::Bye(acknowledged) => {
-                if let Some(cseq) = acknowledged {
-                    self.send_ack(id, cseq);
-                }
-                self.send_bye(now, id, None);
-            }
+            Resume::Bye => self.send_bye(now, id, None),
         }
         Ok(())
     }
@@ -246,7 +238,7 @@ impl UserAgent {
                 Stage::Dialling { branch: head.branch, unheard: rest.map(<[u8]>::to_vec), cancel: *cancel }
             }
             State::Live => Stage::Live,
-            State::Ending => Stage::Ending { acknowledged: leg.acknowledged },
+            State::Ending => Stage::Ending,
         };
         let change = match leg.change {
             Change::None => None,
@@ -272,5 +264,5 @@ enum Resume {
     Nothing,
     Provisional(Vec<u8>),
     Cancel(Option<HangUpReason>),
-    Bye(Option<u32>),
+    Bye,
 }
