@@ -44,10 +44,6 @@ pub enum Refresher {
 pub struct TooShort;
 
 impl SessionTimer {
-    pub fn interval_s(&self) -> u32 {
-        self.interval_s
-    }
-
     fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_s.into())
     }

@@ -136,7 +136,8 @@ impl UserAgent {
         let Some(network) = self.legs.get(&id).map(|leg| leg.network) else { return false };
         let sent_by = self.sent_by(network);
         let Some(leg) = self.legs.get_mut(&id) else { return false };
-        let State::Dialling { client, head, provisional, cancel: Cancel::No, asked_s: Some(asked_s), rest } = &mut leg.state else {
+        let State::Dialling { client, head, provisional, cancel: Cancel::No, asked_s: Some(asked_s), rest } = &mut leg.state
+        else {
             return false;
         };
         let Some(least) = session_timer::min_se(&refusal.headers).filter(|least| *least > *asked_s) else { return false };

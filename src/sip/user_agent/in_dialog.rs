@@ -136,9 +136,8 @@ impl UserAgent {
         let local = leg.talk.local.unwrap_or_else(|| self.discard(leg.network));
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let (body, stream) = if has_offer {
-            let described = sdp::parse(request.body()).and_then(|offer| {
-                leg.describe(|session| sdp::answer(&offer, local, session), |(body, _)| body)
-            });
+            let described = sdp::parse(request.body())
+                .and_then(|offer| leg.describe(|session| sdp::answer(&offer, local, session), |(body, _)| body));
             match described {
                 Ok((body, stream)) => (body, Some(stream)),
                 // RFC 3261 §14.2: the session stays as it was.

@@ -10,6 +10,8 @@ mod door_tests;
 mod in_dialog;
 mod leg;
 mod refresh;
+#[cfg(test)]
+mod refresh_tests;
 mod register;
 mod request;
 mod restore;

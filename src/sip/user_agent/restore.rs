@@ -1,8 +1,8 @@
 //! What is written down of every leg, and how another life of the engine goes on with it.
 
-use super::{UserAgent, dial};
 use super::command::cseq;
 use super::leg::{Cancel, Change, Leg, State, Talk, Unacknowledged};
+use super::{UserAgent, dial};
 use crate::clock::Moment;
 use crate::ids::LegId;
 use crate::sip::HangUpReason;
