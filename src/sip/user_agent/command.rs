@@ -250,10 +250,16 @@ impl UserAgent {
 
     /// Sends the ACK of a 2xx to an INVITE of ours.
     pub(super) fn acknowledge(&mut self, id: LegId, response: &Response) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.talk.acknowledged = cseq(response).or(Some(leg.talk.dialog.local_cseq));
+        self.acknowledge_again(id);
+    }
+
+    pub(super) fn acknowledge_again(&mut self, id: LegId) {
         let branch = self.dice.next();
         let Some(leg) = self.legs.get(&id) else { return };
         let (dialog, hop) = (&leg.talk.dialog, leg.hop());
-        let cseq = cseq(response).unwrap_or(dialog.local_cseq);
+        let Some(cseq) = leg.talk.acknowledged else { return };
         let ack = dialog.ack(self.sent_by(leg.network), branch, cseq).writer(Method::Ack).finish(&[]);
         self.send(hop, ack);
     }

@@ -79,7 +79,16 @@ impl UserAgent {
         let request = writer.finish(&offer);
         let rest = request.get(head_ends..).unwrap_or_default().to_vec();
         let client = self.clients.send_invite(now, Owner::Dial(id), hop, head.clone(), request, &mut self.out);
-        let talk = Talk { dialog, network, trunk, session, local: Some(local), stream: None, terms: Terms::default() };
+        let talk = Talk {
+            dialog,
+            network,
+            trunk,
+            session,
+            local: Some(local),
+            stream: None,
+            terms: Terms::default(),
+            acknowledged: None,
+        };
         let state = State::Dialling { client, head: Box::new(head), provisional: false, cancel: Cancel::No, asked_s, rest };
         self.add_leg(id, Leg { described: offer, ..Leg::new(hop.network, state, talk) });
     }

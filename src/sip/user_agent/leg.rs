@@ -106,6 +106,8 @@ pub struct Talk {
     pub local: Option<SocketAddr>,
     pub stream: Option<Stream>,
     pub terms: Terms,
+    /// CSeq number of our INVITE whose 2xx we acknowledged last.
+    pub acknowledged: Option<u32>,
 }
 
 #[derive(Debug)]

@@ -211,7 +211,7 @@ impl UserAgent {
         let network = self.network(incoming.network).map(|network| network.name.clone()).unwrap_or_default();
         let session = Session { id: session >> 33, version: 1 };
         let terms = Terms::default().offered(now, Method::Invite, &incoming.request.headers).unwrap_or_default();
-        let talk = Talk { dialog, network, trunk, session, local: None, stream: None, terms };
+        let talk = Talk { dialog, network, trunk, session, local: None, stream: None, terms, acknowledged: None };
         let (cseq, offer) = (incoming.vetted.cseq, offer.map(Box::new));
         let state = State::Invited { server, reply, offer, answer: None, cseq, status: 100 };
         self.add_leg(id, Leg::new(incoming.network, state, talk));

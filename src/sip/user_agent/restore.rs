@@ -204,7 +204,11 @@ impl UserAgent {
             Resume::Nothing => {}
             Resume::Provisional(body) => self.say_provisional(now, id, &body),
             Resume::Cancel(reason) => self.send_cancel(now, id, reason),
-            Resume::Bye => self.send_bye(now, id, None),
+            Resume::Bye => {
+                // The ACK of the answer that we hung up on may be lost with the BYE.
+                self.acknowledge_again(id);
+                self.send_bye(now, id, None);
+            }
         }
         Ok(())
     }
