@@ -83,7 +83,7 @@ impl UserAgent {
         };
         let Some(reply) = ReplyHead::of(incoming.request, incoming.network, incoming.from) else { return };
         let server = self.servers.start(incoming.key.clone(), None, Method::Invite, reply.hop);
-        let leg = self.add_called_leg(now, incoming, server, reply, offer, None, code);
+        let leg = self.add_called_leg(incoming, server, reply, offer, None, code);
         self.answer(now, leg, self.discard(incoming.network));
         self.hang_up(now, leg, None);
         self.events.push_back(Event::FeatureCode { agent: AgentId::from(user.as_str()), code: code.to_owned() });

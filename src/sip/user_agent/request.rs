@@ -188,7 +188,7 @@ impl UserAgent {
         let trying = self.finish(reply.trying(), &[]);
         self.servers.respond(now, server, 100, trying, &mut self.out);
         let stream = offer.as_ref().and_then(|offer| offer.stream().ok());
-        let leg = self.add_called_leg(now, incoming, server, reply, offer, Some(trunk.trunk.clone()), &dialled);
+        let leg = self.add_called_leg(incoming, server, reply, offer, Some(trunk.trunk.clone()), &dialled);
         let network = trunk.network.clone();
         let invited = Invited { leg, trunk: trunk.trunk.clone(), network, dialled, caller, offer: stream };
         self.events.push_back(Event::Invited(Box::new(invited)));
@@ -196,7 +196,6 @@ impl UserAgent {
 
     pub(super) fn add_called_leg(
         &mut self,
-        now: Moment,
         incoming: &Incoming<'_>,
         server: ServerId,
         reply: ReplyHead,
@@ -210,7 +209,8 @@ impl UserAgent {
         let dialog = Dialog::called(incoming.request, incoming.vetted, tag, contact, incoming.from, trunk.is_some());
         let network = self.network(incoming.network).map(|network| network.name.clone()).unwrap_or_default();
         let session = Session { id: session >> 33, version: 1 };
-        let terms = Terms::default().offered(now, Method::Invite, &incoming.request.headers).unwrap_or_default();
+        // The session begins with our 2xx.
+        let terms = Terms::default().offered(Moment::ZERO, Method::Invite, &incoming.request.headers).unwrap_or_default();
         let talk = Talk { dialog, network, trunk, session, local: None, stream: None, terms, acknowledged: None };
         let (cseq, offer) = (incoming.vetted.cseq, offer.map(Box::new));
         let state = State::Invited { server, reply, offer, answer: None, cseq, status: 100 };
