@@ -300,6 +300,45 @@ fn a_session_that_is_too_short_for_them_is_asked_for_once_more_and_longer() {
 }
 
 #[test]
+fn a_life_after_the_422_asks_longer_and_acknowledges_it_when_it_comes_again() {
+    let mut line = line_that_asks();
+    let first = dial_city(&mut line);
+    let refusal = response("422", &first, "Min-SE: 300\r\n\r\n");
+    line.ask(CITY, &refusal);
+    let Some((leg, Some(record))) = line.agent.poll_written() else { panic!() };
+    let mut next = line_that_asks();
+    next.agent.restore_leg(next.now, leg, &record).unwrap();
+    let sent = next.sent();
+    assert!(sent.len() == 1 && sent[0].starts_with("INVITE ") && sent[0].contains("Session-Expires: 300\r\n"), "{sent:?}");
+    assert!(sent[0].contains("CSeq: 2 INVITE\r\n") && sent[0].contains("m=audio 4000"), "{}", sent[0]);
+    let sent = next.ask(CITY, &refusal);
+    assert!(sent.len() == 1 && sent[0].starts_with("ACK ") && sent[0].contains("CSeq: 1 ACK\r\n"), "{sent:?}");
+    assert_eq!(next.agent.leg_stage(leg), Some(LegStage::Dialling));
+}
+
+#[test]
+fn an_update_that_wants_too_short_a_session_changes_nothing() {
+    let mut line = Line::new();
+    let invite = request("INVITE", "122", 1, &format!("Supported: timer\r\nSession-Expires: 90\r\n{TYPE}"), SDP);
+    line.ask(CITY, &invite);
+    let Some(Event::Invited(invited)) = line.events().pop() else { panic!() };
+    line.agent.handle_command(line.now, Command::Answer { leg: invited.leg, local: media(4000) });
+    let answer = line.sent().remove(0);
+    let tag = answer.lines().find_map(|line| line.strip_prefix("To: ")?.split_once("tag=")).unwrap().1.to_owned();
+    let in_dialog = |method: &str, cseq: u32, more: &str| {
+        request(method, "122", cseq, more, "").replace("To: <sip:122@127.0.0.1>", &format!("To: <sip:122@127.0.0.1>;tag={tag}"))
+    };
+    line.ask(CITY, &in_dialog("ACK", 1, ""));
+    line.events();
+    line.now = line.now + Duration::from_secs(50);
+    let refusal = line.ask(CITY, &in_dialog("UPDATE", 2, "Supported: timer\r\nSession-Expires: 30\r\n")).remove(0);
+    assert!(refusal.starts_with("SIP/2.0 422") && refusal.contains("Min-SE: 90\r\n"), "{refusal}");
+    line.now = line.now + Duration::from_secs(10);
+    line.agent.handle_timeout(line.now);
+    assert_eq!(line.events(), [Event::Lost { leg: invited.leg }], "a refused refresh is none");
+}
+
+#[test]
 fn who_does_not_take_our_update_is_asked_by_reinvite() {
     let mut line = line_that_asks();
     let invite = dial_city(&mut line);
