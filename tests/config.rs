@@ -106,6 +106,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[store]\nkind = \"postgres\"\nurl = \"postgres://me:pw@db/x\"", 14, &["a password stands in `url`; move"]),
         ("[store]\nkind = \"postgres\"\nurl = \"mysql://db/x\"", 14, &["begins with postgres://"]),
         ("[store]\nurl = \"postgres:///x\"", 13, &["needs no address", "delete this key"]),
+        ("[sip]\nsession_expires_s = 60", 13, &["below 90", "or 0 for none"]),
         ("[limits]\npeople_days = 0", 13, &["write at least 1"]),
         ("[limits]\ntransactions = 100", 12, &["phones need room too"]),
         ("[limits]\nlegs = 0", 13, &["delete the key for the default"]),
@@ -114,7 +115,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         (
             "[media]\nsocket = \"/a/path/that/is/longer/than/any/that/the/kernel/would/take/for/a/socket/in/the/file/system/of/this/machine.sock\"",
             13,
-            &["has 112 bytes, at most 103", "name a shorter `socket`"],
+            &["has 111 bytes, at most 103", "name a shorter `socket`"],
         ),
         ("[[media]]\nthreads = 2", 12, &["there is one `media`; write it as [media]"]),
         ("[number]\nscript = \"122\"", 12, &["write each as [[number]]"]),

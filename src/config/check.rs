@@ -30,6 +30,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let webhooks = webhooks(file, env);
     let media = media(file, Path::new(&data));
     let recording = file.table("recording");
+    let sip = sip(file);
     let limits = limits(file);
     let codes = codes(file);
 
@@ -54,6 +55,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         webhooks,
         media: media?,
         recording: recording?.value,
+        sip: sip?,
         limits: limits?,
         codes: codes?,
     })
@@ -528,6 +530,16 @@ fn media(file: &mut File, data: &Path) -> Option<Media> {
         file.complain(media.place("orphan_after_s"), message);
     }
     Some(media.value)
+}
+
+fn sip(file: &mut File) -> Option<Sip> {
+    let sip = file.table::<Sip>("sip")?;
+    // RFC 4028 §4.
+    const LEAST: Duration = Duration::from_secs(90);
+    if !sip.value.session_expires.is_zero() && sip.value.session_expires < LEAST {
+        file.complain(sip.place("session_expires_s"), "`session_expires_s` is below 90; write at least 90, or 0 for none");
+    }
+    Some(sip.value)
 }
 
 fn limits(file: &mut File) -> Option<Limits> {

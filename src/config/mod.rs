@@ -49,6 +49,7 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     pub media: Media,
     pub recording: Recording,
+    pub sip: Sip,
     pub limits: Limits,
     pub codes: Codes,
 }
@@ -514,6 +515,18 @@ pub struct Recording {
     #[serde(default)]
     pub enabled: bool,
     dir: Option<PathBuf>,
+}
+
+/// How a far end that is gone is found out; see `sip::Settings`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sip {
+    /// Zero: nobody is asked for a session timer.
+    #[serde(rename = "session_expires_s", with = "seconds", default = "secs::<0>")]
+    pub session_expires: Duration,
+    /// Zero: never.
+    #[serde(rename = "probe_held_s", with = "seconds", default = "secs::<60>")]
+    pub probe_held: Duration,
 }
 
 /// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.
