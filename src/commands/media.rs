@@ -19,7 +19,9 @@ pub fn media(config: &Path) -> anyhow::Result<()> {
         let _signals = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
-    let terminated = move || drop(runtime.block_on(terminate.recv()));
+    let terminated = move || {
+        runtime.block_on(terminate.recv());
+    };
     let door = Door { socket: socket.clone(), orphan_after: config.media.orphan_after };
     run(door, media_settings(&config), Clock::start(Moment::ZERO), terminated)
         .with_context(|| format!("media cannot be served at {}", socket.display()))
