@@ -12,6 +12,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -177,8 +178,10 @@ fn events_that_nobody_notes_are_kept_up_to_a_bound() {
     asking.join().unwrap();
 
     let mut engine = Engine::attach(&house, None);
-    let told = engine.all_obeyed_until(KEPT + 101);
-    assert_eq!(told.first().unwrap().number, 102);
+    let told = engine.all_obeyed();
+    // Three questions of this engine may have pushed out three more.
+    assert!((101..=104).contains(&told.first().unwrap().number), "{:?}", told.first());
+    assert_eq!(told.last().unwrap().number, KEPT + 103);
     engine.end(&mut media, &[]);
 }
 
@@ -240,11 +243,11 @@ fn c44_media_stopped_for_two_seconds_sends_nothing_stale() {
     signal_to(&media, "-STOP");
     wait_for("the process to be stopped", || state_of(&media) == 'T');
     listener.forget();
+    citizen.press(5);
     for _ in 0..100 {
         citizen.say(&[7; 160]);
         std::thread::sleep(LOOK);
     }
-    citizen.press(5);
     signal_to(&media, "-CONT");
     let mut said = 0;
     let heard = loop {
@@ -377,26 +380,21 @@ impl Engine {
         }
     }
 
-    /// What is told until all that was said is obeyed.
+    /// What is told until all that was said is obeyed: on the thread of each leg a question is refused.
     fn all_obeyed(&mut self) -> Vec<Told> {
-        self.all_obeyed_until(0)
-    }
-
-    /// As above, of an engine that is told again refusals of a former one's questions, with numbers below `least`.
-    fn all_obeyed_until(&mut self, least: u64) -> Vec<Told> {
-        // Each thread is asked: the first leg's and the second's may differ.
-        let near = [A, B, LegId(3)].map(|leg| (LegId(NOWHERE.0 - leg.0), leg));
-        for (leg, near) in near {
+        static ASKED: AtomicU64 = AtomicU64::new(1);
+        let mut asked = Vec::new();
+        for near in [A, B, LegId(3)] {
+            let leg = LegId(NOWHERE.0 - ASKED.fetch_add(1, Ordering::Relaxed));
             self.say(MediaCommand::Open { leg, network: "nowhere".into(), near: Some(near), at: None });
+            asked.push(leg);
         }
         self.flush();
-        let (mut all, mut open) = (Vec::new(), near.map(|(leg, _)| leg).to_vec());
-        while !open.is_empty() {
+        let mut all = Vec::new();
+        while !asked.is_empty() {
             let told = self.next();
-            if let MediaEvent::OpenFailed { leg, .. } = &told.event
-                && told.number >= least
-            {
-                open.retain(|asked| asked != leg);
+            if let MediaEvent::OpenFailed { leg, .. } = &told.event {
+                asked.retain(|each| each != leg);
             }
             all.push(told);
         }

@@ -55,8 +55,8 @@ type Slot = Arc<Mutex<Way>>;
 #[derive(Default)]
 struct Way {
     connection: Option<Arc<Connection>>,
-    /// Media was told to stop: that it goes is right.
-    stopped: bool,
+    /// Media was told to stop, or the engine is done with it: no other connection is wanted after this one.
+    over: bool,
 }
 
 impl Line {
@@ -94,7 +94,7 @@ impl Line {
             End::Inside(media) => media.send(command),
             End::Process { turn, connection, .. } => {
                 if command == MediaCommand::Stop {
-                    lock(connection).stopped = true;
+                    lock(connection).over = true;
                 }
                 if let Err(error) = add_frame(turn, &command) {
                     tracing::error!(%error, "a media command cannot be sent");
@@ -119,11 +119,13 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.flush();
-        if let End::Process { connection, .. } = &self.end
-            && let Some(connection) = lock(connection).connection.take()
-        {
-            // What was sent still arrives.
-            let _ = connection.stream.shutdown(Shutdown::Read);
+        if let End::Process { connection, .. } = &self.end {
+            let mut way = lock(connection);
+            way.over = true;
+            if let Some(connection) = way.connection.take() {
+                // What was sent still arrives.
+                let _ = connection.stream.shutdown(Shutdown::Read);
+            }
         }
     }
 }
@@ -220,7 +222,7 @@ impl Keeper {
             }
             let pause = if failures == 0 { Duration::ZERO } else { FIRST_PAUSE * 2u32.pow((failures - 1).min(DOUBLINGS)) };
             failures = failures.saturating_add(1);
-            let over = lock(&self.slot).stopped || self.tell.is_closed();
+            let over = lock(&self.slot).over || self.tell.is_closed();
             if over || self.ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
@@ -255,7 +257,13 @@ impl Keeper {
     /// Brings up what media tells, until it hangs up.
     fn listen(&mut self, stream: UnixStream) -> io::Result<()> {
         let connection = Connection { stream: stream.try_clone()?, unsent: Mutex::default() };
-        lock(&self.slot).connection = Some(Arc::new(connection));
+        {
+            let mut way = lock(&self.slot);
+            if way.over {
+                return Ok(());
+            }
+            way.connection = Some(Arc::new(connection));
+        }
         let _ = self.reached.send(());
         let mut reader = BufReader::new(&stream);
         let mut last = None;
