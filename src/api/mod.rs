@@ -8,6 +8,7 @@ mod floor;
 mod ledger;
 mod monitor;
 mod page;
+mod people;
 mod recordings;
 mod records;
 mod words;
@@ -22,7 +23,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use fault::Fault;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ pub struct ApiState {
 #[async_trait::async_trait]
 pub trait CoreBook: Send + Sync {
     async fn handoffs(&self, limit: u32) -> Result<Vec<CoreHandoff>, String>;
+    /// Erases a person's number; the cases stay.
+    async fn forget(&self, person: crate::ids::PersonId) -> Result<(), String>;
 }
 
 /// One case as the core has it.
@@ -101,6 +104,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/agents/{user}/transfer", post(floor::transfer))
         .route("/api/v1/agents/{user}/recording", post(floor::recording))
         .route("/api/v1/recordings/{call}", get(recordings::recording))
+        .route("/api/v1/people", delete(people::forget_phone))
+        .route("/api/v1/people/{person}", delete(people::forget))
         .route("/api/v1/core/handoffs", get(records::core_handoffs))
         .route("/api/v1/reload", post(floor::reload))
         .route("/api/v1/drain", post(floor::drain))
@@ -175,6 +180,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
         floor::transfer,
         floor::recording,
         recordings::recording,
+        people::forget,
+        people::forget_phone,
         records::core_handoffs,
         floor::reload,
         floor::drain,

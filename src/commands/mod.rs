@@ -1,7 +1,13 @@
 //! What each subcommand does.
 
+mod backup;
+mod doctor;
+mod forget;
 mod serve;
 
+pub use backup::{backup, restore};
+pub use doctor::doctor;
+pub use forget::forget;
 pub use serve::serve;
 
 use anyhow::Context;
@@ -12,6 +18,7 @@ use dozvon::facts::Ledger;
 use dozvon::ids::RegionId;
 use dozvon::store::Store;
 use dozvon::store::sqlite::SqliteStore;
+use dozvon::upkeep::law;
 use std::path::Path;
 
 pub fn check(config: &Path) -> anyhow::Result<()> {
@@ -34,4 +41,32 @@ pub fn ledger(config: &Path, region: Option<u16>, from: Option<&str>, to: Option
     })?;
     println!("{}", serde_json::to_string_pretty(&ledger)?);
     Ok(())
+}
+
+/// Prints the law of one day (`yesterday`, or a date), each region by itself.
+pub fn ledger_day(config: &Path, region: Option<u16>, day: &str) -> anyhow::Result<()> {
+    let house = read(config)?;
+    let now = Clock::start(Moment::ZERO).now();
+    let store = SqliteStore::new(&house.config.data.join("dozvon.db"));
+    let regions = house.config.regions.iter().filter(|known| region.is_none_or(|code| known.code == RegionId(code)));
+    let (runtime, mut printed) = (runtime()?, 0);
+    for region in regions {
+        let day = match day {
+            "yesterday" => law::day_of(region, now).yesterday()?,
+            date => date.parse().with_context(|| format!("`{date}` is no day; write 2026-11-24"))?,
+        };
+        let ledger = runtime.block_on(law::of_day(&store, region, day))?;
+        println!("{}", law::print(region, day, &ledger));
+        printed += 1;
+    }
+    anyhow::ensure!(printed > 0, "the configuration has no such region");
+    Ok(())
+}
+
+fn read(config: &Path) -> anyhow::Result<House> {
+    House::read(config).map_err(|errors| anyhow::anyhow!("\n{errors}"))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -11,11 +11,13 @@ use dozvon::call::serve::{Streams, open_streams, start};
 use dozvon::clock::Moment;
 use dozvon::config::{BookingKind, Config, Region};
 use dozvon::facts::HandoffResult;
-use dozvon::ids::{CallId, HandoffId};
+use dozvon::ids::{CallId, HandoffId, PersonId};
 use dozvon::pii::Private;
 use dozvon::store::Store;
 use dozvon::store::sqlite::SqliteStore;
 use dozvon::store::writer::{Folded, Source, follow};
+use dozvon::upkeep::law::Printer;
+use dozvon::upkeep::supervisor::Supervisor;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +56,7 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let core = open_core(&house.config);
     let hooks = receivers(&house.config);
     let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
-    let bind = house.config.http.bind;
+    let (bind, data) = (house.config.http.bind, house.config.data.clone());
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let running = start(house, streams)?;
     tracing::info!(%bind, "HTTP");
@@ -69,6 +71,7 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         tokio::spawn(deliverer.run(running.clock, tables.clone(), settled));
         tokio::spawn(tell_what_the_core_said(running.engine.clone(), results));
     }
+    let printer = Printer { data, regions: regions.clone(), store: store.clone(), folded: tables.clone(), clock: running.clock };
     let api_state = ApiState {
         engine: running.engine.clone(),
         store: store.clone(),
@@ -82,6 +85,10 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         counted: None,
     };
     tokio::spawn(obey_signals(running.engine.clone()));
+    tokio::spawn(printer.keep_printing(running.engine.clone()));
+    if let Some(supervisor) = Supervisor::of(&|key| std::env::var(key).ok()) {
+        tokio::spawn(supervisor.keep_told(running.engine.clone()));
+    }
     let (ended_now, ended) = tokio::sync::oneshot::channel::<()>();
     let http = tokio::spawn(api::serve(listener, api_state, async move { drop(ended.await) }));
     drop(running.engine);
@@ -121,6 +128,10 @@ impl CoreBook for Core {
     async fn handoffs(&self, limit: u32) -> Result<Vec<CoreHandoff>, String> {
         let held = self.0.handoffs(limit).await.map_err(|error| error.to_string())?;
         Ok(held.into_iter().map(shown).collect())
+    }
+
+    async fn forget(&self, person: PersonId) -> Result<(), String> {
+        self.0.forget(person).await.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -150,7 +150,8 @@ impl LiveCalls {
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
-            | Fact::PhonesWritten { .. } => {}
+            | Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. } => {}
         }
     }
 

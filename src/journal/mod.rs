@@ -4,6 +4,7 @@
 //! the tables and then deleted) and *legs* (dialogs of live calls, kept for a day at most).
 
 mod frame;
+mod inspect;
 pub mod ledger;
 pub mod live_calls;
 mod log;
@@ -11,6 +12,7 @@ mod reader;
 mod segments;
 mod sync;
 
+pub use inspect::{Inspected, inspect};
 pub use ledger::LedgerFold;
 pub use live_calls::LiveCalls;
 pub use log::{Limits, Log, Opened};

@@ -267,7 +267,7 @@ async fn fact(db: &mut SqliteConnection, position: u64, stamped: &Stamped) -> sq
             );
             run!(db, "DELETE FROM handoff_attempts WHERE handoff = ?", id(handoff.0));
         }
-        Fact::PhonesWritten { .. } => {}
+        Fact::PhonesWritten { .. } | Fact::PersonForgotten { .. } => {}
         Fact::EngineStarted { .. } | Fact::EngineStopped { .. } => {}
     }
     Ok(())

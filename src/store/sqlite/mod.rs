@@ -1,9 +1,12 @@
 //! The embedded store: one SQLite file, one writer, a few readers.
 
+mod care;
 mod columns;
 mod delivery;
 mod fold;
 mod read;
+
+pub use care::Orphans;
 
 use super::*;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -32,6 +35,8 @@ impl SqliteStore {
             // The journal is the truth: after a power failure the tables may be behind it, never broken.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(LOCK_WAIT)
+            // What is forgotten is overwritten, not only let go.
+            .pragma("secure_delete", "on")
             .optimize_on_close(true, None);
         let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOCK_WAIT);
         let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(LOCK_WAIT);
@@ -85,7 +90,10 @@ impl Store for SqliteStore {
     }
 
     async fn person_forget(&self, person: PersonId) -> Result<bool, StoreError> {
-        fold::person_forget(self.writer().await?, person).await.map_err(cannot("forget a person"))
+        let known = fold::person_forget(self.writer().await?, person).await.map_err(cannot("forget a person"))?;
+        // Old pages with the number would stay in the write-ahead file.
+        care::empty_write_ahead_file(self.writer().await?).await?;
+        Ok(known)
     }
 
     async fn ledger(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError> {
