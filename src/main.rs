@@ -74,6 +74,19 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Keep a copy of the primary's data here; SIGUSR1 or `dozvon promote` makes it the line.
+    Standby {
+        #[arg(long)]
+        config: PathBuf,
+        /// Where the primary's HTTP is, such as https://10.0.0.5:8122.
+        #[arg(long)]
+        primary: String,
+    },
+    /// Make the standby that runs on this configuration the line.
+    Promote {
+        #[arg(long)]
+        config: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,6 +98,8 @@ fn main() -> ExitCode {
         Command::Doctor { config, json } => return commands::doctor(&config, json),
         Command::Backup { config, to, without_recordings } => commands::backup(&config, &to, !without_recordings),
         Command::Restore { config, from } => commands::restore(&config, &from),
+        Command::Standby { config, primary } => commands::standby(&config, &primary),
+        Command::Promote { config } => commands::promote(&config),
         Command::Forget { person, config } => commands::forget(&config, &person),
     };
     match done {

@@ -4,11 +4,13 @@ mod backup;
 mod doctor;
 mod forget;
 mod serve;
+mod standby;
 
 pub use backup::{backup, restore};
 pub use doctor::doctor;
 pub use forget::forget;
 pub use serve::serve;
+pub use standby::{promote, standby};
 
 use anyhow::Context;
 use dozvon::call::House;
@@ -47,9 +49,11 @@ pub fn ledger(config: &Path, region: Option<u16>, from: Option<&str>, to: Option
 pub fn ledger_day(config: &Path, region: Option<u16>, day: &str) -> anyhow::Result<()> {
     let house = read(config)?;
     let now = Clock::start(Moment::ZERO).now();
+    let runtime = runtime()?;
+    let _entered = runtime.enter();
     let store = SqliteStore::new(&house.config.data.join("dozvon.db"));
     let regions = house.config.regions.iter().filter(|known| region.is_none_or(|code| known.code == RegionId(code)));
-    let (runtime, mut printed) = (runtime()?, 0);
+    let mut printed = 0;
     for region in regions {
         let day = match day {
             "yesterday" => law::day_of(region, now).yesterday()?,

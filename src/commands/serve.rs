@@ -16,6 +16,7 @@ use dozvon::pii::Private;
 use dozvon::store::Store;
 use dozvon::store::sqlite::SqliteStore;
 use dozvon::store::writer::{Folded, Source, follow};
+use dozvon::upkeep::disk;
 use dozvon::upkeep::law::Printer;
 use dozvon::upkeep::supervisor::Supervisor;
 use std::io::IsTerminal;
@@ -58,6 +59,7 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
     let (bind, data) = (house.config.http.bind, house.config.data.clone());
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
+    let (committed, standby_token) = (streams.journal.committed(), house.config.standby.token.clone());
     let running = start(house, streams)?;
     tracing::info!(%bind, "HTTP");
     tokio::spawn(tell_how_far_the_tables_are(running.engine.clone(), tables.clone()));
@@ -71,7 +73,15 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         tokio::spawn(deliverer.run(running.clock, tables.clone(), settled));
         tokio::spawn(tell_what_the_core_said(running.engine.clone(), results));
     }
-    let printer = Printer { data, regions: regions.clone(), store: store.clone(), folded: tables.clone(), clock: running.clock };
+    let (free_percent, disk_free_percent) = watch::channel(None);
+    tokio::spawn(disk::watch(vec![data.clone(), recordings.clone()], free_percent));
+    let printer = Printer {
+        data: data.clone(),
+        regions: regions.clone(),
+        store: store.clone(),
+        folded: tables.clone(),
+        clock: running.clock,
+    };
     let api_state = ApiState {
         engine: running.engine.clone(),
         store: store.clone(),
@@ -79,9 +89,13 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         clock: running.clock,
         regions,
         token,
+        data: data.clone(),
+        committed,
+        standby_token,
         recordings,
         core: core.map(|core| core as Arc<dyn CoreBook>),
         sockets_bound: Arc::new(AtomicBool::new(true)),
+        disk_free_percent,
         counted: None,
     };
     tokio::spawn(obey_signals(running.engine.clone()));
@@ -206,7 +220,7 @@ async fn obey_signals(engine: Engine) {
     }
 }
 
-fn log_to_stderr() {
+pub fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOZVON_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -112,8 +112,9 @@ async fn fill(config: &Config, folder: &Path, recordings: bool, now: Moment) -> 
         journal: 0,
         files: BTreeMap::new(),
     };
-    list(folder, folder, &mut manifest.files)?;
     (manifest.tables, manifest.journal) = prove(&to).await?;
+    // Only then: a database that was opened is not byte for byte what it was.
+    list(folder, folder, &mut manifest.files)?;
     let text = serde_json::to_vec_pretty(&manifest)?;
     fs::write(folder.join(MANIFEST), text)?;
     Ok(manifest)

@@ -3,7 +3,12 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Between two looks at the disks.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Space {
@@ -33,6 +38,20 @@ pub fn space(folder: &Path) -> std::io::Result<Space> {
         found.assume_init()
     };
     Ok(Space { free: found.f_bavail * found.f_frsize, total: found.f_blocks * found.f_frsize })
+}
+
+/// Looks at the folders now and again; the fullest counts.
+pub async fn watch(folders: Vec<PathBuf>, free_percent: watch::Sender<Option<u8>>) {
+    let mut pace = tokio::time::interval(LOOK);
+    while !free_percent.is_closed() {
+        pace.tick().await;
+        let folders = folders.clone();
+        // A disk that hangs holds this look up and nothing else.
+        let look = move || folders.iter().filter_map(|folder| space(folder).ok()).map(Space::free_percent).min();
+        if let Ok(percent) = tokio::task::spawn_blocking(look).await {
+            free_percent.send_if_modified(|known| std::mem::replace(known, percent) != percent);
+        }
+    }
 }
 
 /// Bytes of all files below a folder; what cannot be read counts nothing.

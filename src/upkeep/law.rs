@@ -145,7 +145,11 @@ pub fn report(data: &Path, regions: &[Region], region: &Region, day: Date) -> Pa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::RegionId;
+    use crate::call::request::Request;
+    use crate::call::view::Board;
+    use crate::facts::{Fact, Stamped};
+    use crate::ids::*;
+    use crate::store::sqlite::SqliteStore;
 
     fn region() -> Region {
         Region {
@@ -164,6 +168,32 @@ mod tests {
         assert!(text.contains("Закон сходится: 12 = 1 + 11"), "{text}");
         ledger.entered = 13;
         assert!(print(&region(), day, &ledger).contains("ЗАКОН НЕ СХОДИТСЯ"));
+    }
+
+    #[tokio::test]
+    async fn a_day_that_is_over_is_kept_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::start(Moment::ZERO);
+        let store = SqliteStore::new(&folder.path().join("tables.db"));
+        let (call, at) = (CallId(uuid::Uuid::from_u128(1)), Moment(clock.now().0 - 86_400_000_000));
+        let entered = Fact::CallEntered { call, region: RegionId(22), trunk: "city".into(), dialled: "122".into(), person: None };
+        store.apply(&[(1, Stamped { at, fact: entered })], 1).await.unwrap();
+        let (requests, mut asked) = tokio::sync::mpsc::channel(1);
+        let (_folded, at_the_end) = watch::channel(Folded { position: 1, ..Folded::default() });
+        let regions = vec![region()];
+        let printer = Printer { data: folder.path().to_owned(), regions, store: Arc::new(store), folded: at_the_end, clock };
+        let day = day_of(&region(), at);
+        tokio::spawn(printer.keep_printing(Engine { requests }));
+        let Some(Request::Board(reply)) = asked.recv().await else { panic!("the engine is asked how far it is") };
+        drop(reply.send(Board::default()));
+        let path = folder.path().join(format!("reports/ledger-{day}.txt"));
+        let printed = async {
+            while !path.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), printed).await.expect("nothing is printed");
+        assert!(std::fs::read_to_string(path).unwrap().contains("Закон сходится: 1 = 1 + 0"));
     }
 
     #[test]

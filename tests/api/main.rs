@@ -380,9 +380,13 @@ impl House {
             clock,
             regions: vec![region(22, "Asia/Barnaul"), region(76, "Europe/Moscow")],
             token: Some(Secret::new(TOKEN)),
+            data: "/nowhere".into(),
+            committed: tokio::sync::watch::channel(0).1,
+            standby_token: None,
             recordings,
             core: None,
             sockets_bound: sockets_bound.clone(),
+            disk_free_percent: tokio::sync::watch::channel(Some(41)).1,
             counted: None,
         };
         change(&mut state);

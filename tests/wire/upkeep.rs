@@ -178,7 +178,7 @@ async fn the_law_of_today_is_printed_for_people() {
     let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::get("Europe/Moscow").unwrap()).date().to_string();
     let printed = run(&line, &["ledger", "--day", &today]).await;
     let text = String::from_utf8_lossy(&printed.stdout).into_owned();
-    assert!(text.contains("Закон сходится: 1 = 0 + 1"), "{text}");
+    assert!(text.contains("Закон сходится: 1 = 0 + 1"), "{printed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,6 +200,117 @@ async fn the_supervisor_is_told_of_readiness_life_and_the_end() {
     assert!(line.ended(SOON).await.success());
     let rest: Vec<String> = std::iter::repeat_with(hear).take_while(|word| word == "WATCHDOG=1").collect();
     assert!(rest.len() < 1000, "STOPPING=1 ends them");
+}
+
+/// The engine is killed with people waiting; the standby on the same addresses (as a machine that took them over) has them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_promoted_after_kill_9_has_every_callback_and_the_law_holds() {
+    let mut line = Line::open(Plan { recording: true, ..Plan::default() }).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let served = line.call_queue("+73852000001").await;
+    they_talk(&served, &rings(&anna).await).await;
+    served.hang_up();
+    line.ended_as_so_far("served", 1).await;
+
+    let folder = line.folder().join("standby");
+    fs::create_dir(&folder).unwrap();
+    let config = fs::read_to_string(line.folder().join("dozvon.toml")).unwrap();
+    let (here, there) = (format!("{}/data", line.folder().display()), format!("{}/data", folder.display()));
+    fs::write(folder.join("dozvon.toml"), config.replace(&here, &there)).unwrap();
+    let mut standby = Standby::start(&line, &folder);
+    // Under load: some talk, some wait, some are in the menu, and one has hung up already.
+    let talking = line.call_queue("+73852000002").await;
+    they_talk(&talking, &rings(&anna).await).await;
+    let mut held = Vec::new();
+    for number in 3..8 {
+        held.push(line.call_queue(&format!("+7385200000{number}")).await);
+    }
+    line.stages("waiting", 5).await;
+    let position = line.board().await["journal"]["position"].as_u64().unwrap();
+    line.wait_for("the copy to be here", SOON, async || (standby.journal_end() >= position).then_some(())).await;
+    assert_eq!(line.ledger().await.live, 6);
+    line.kill9();
+
+    let told = Command::new(env!("CARGO_BIN_EXE_dozvon"))
+        .args(["promote", "--config"])
+        .arg(folder.join("dozvon.toml"))
+        .env("WIRE_PASSWORD", crate::engine::PASSWORD)
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{told:?}");
+    line.wait_for("the standby to be the line", SOON, async || {
+        line.get("/readyz").await.is_ok_and(|ready| ready["ready"] == true).then_some(())
+    })
+    .await;
+    let ledger = line.ended_as(&[("served", 1), ("cut", 1), ("failed", 5)]).await;
+    assert_eq!((ledger.entered, ledger.open_callbacks), (7, 6));
+    // It knows whom to call, and the lives of the old primary stand below its own.
+    let callbacks = line.callbacks().await;
+    assert!(callbacks.iter().all(|task| task["phone"].as_str().is_some_and(|phone| phone.starts_with("+7"))), "{callbacks:#?}");
+    let epoch: u32 = fs::read_to_string(folder.join("data/journal/epoch")).unwrap().trim().parse().unwrap();
+    assert!(epoch > 1000, "{epoch}");
+    assert_eq!(files(&folder.join("data/recordings")).len(), files(&line.folder().join("data/recordings")).len());
+    // Whoever calls now is served here.
+    anna.hang_up_all().await;
+    let citizen = line.call_queue("+73852000009").await;
+    they_talk(&citizen, &rings(&anna).await).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 2), ("cut", 1), ("failed", 5)]).await;
+    standby.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doors_of_a_standby_are_shut_without_its_token() {
+    let line = Line::open(Plan::default()).await;
+    let refused = line.get("/api/v1/standby/files").await.unwrap_err();
+    assert!(matches!(refused, ureq::Error::StatusCode(401)), "{refused}");
+}
+
+/// A standby as a process of its own; promoted, it is the same process.
+struct Standby {
+    child: std::process::Child,
+    data: PathBuf,
+}
+
+impl Standby {
+    fn start(line: &Line, folder: &Path) -> Self {
+        let log = fs::File::create(folder.join("standby.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_dozvon"))
+            .args(["standby", "--primary", &format!("http://{}:8122", line.net.ip(2)), "--config"])
+            .arg(folder.join("dozvon.toml"))
+            .env_remove("DOZVON_DATA")
+            .env("WIRE_PASSWORD", crate::engine::PASSWORD)
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, data: folder.join("data") }
+    }
+
+    /// How far the copy is.
+    fn journal_end(&self) -> u64 {
+        let segments = fs::read_dir(self.data.join("journal")).into_iter().flatten().flatten();
+        let ends = segments.filter_map(|file| {
+            let start: u64 = file.file_name().to_str()?.strip_suffix(".log")?.parse().ok()?;
+            Some(start + file.metadata().ok()?.len())
+        });
+        ends.max().unwrap_or_default()
+    }
+
+    fn end(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.data.with_file_name("standby.log")).unwrap_or_default();
+            eprintln!("---- the standby's words ----\n{log}");
+        }
+    }
 }
 
 async fn doctor(line: &Line) -> (i32, Vec<Value>) {
