@@ -120,7 +120,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/drain", post(floor::drain))
         .route("/api/openapi.json", get(openapi))
         .layer(middleware::from_fn_with_state(house.clone(), let_in));
-    // Not in the document: these are between two engines of one version.
+    // With a token of their own.
     let standby = Router::new()
         .route("/api/v1/standby/files", get(standby::files))
         .route("/api/v1/standby/file", get(standby::file))
@@ -210,6 +210,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
         records::core_handoffs,
         floor::reload,
         floor::drain,
+        standby::files,
+        standby::file,
+        standby::tables,
         openapi,
         page::board,
         monitor::healthz,

@@ -2,7 +2,7 @@
 //! with. A token of its own opens these doors and no others; without one in the configuration they are shut.
 
 use super::House;
-use super::fault::{Asked, Fault};
+use super::fault::{Asked, ErrorBody, Fault};
 use crate::store::sqlite::SqliteStore;
 use crate::upkeep::standby::{Listed, list};
 use axum::Json;
@@ -15,20 +15,24 @@ use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use utoipa::IntoParams;
 
 /// Longest that a question for what is new waits; recordings grow without a word in the journal.
 const WAIT: Duration = Duration::from_millis(500);
 /// Bytes given at once.
 const PIECE: u64 = 4 << 20;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct FilesQuery {
     /// Position of the journal that the asker has: the answer waits a little for more.
     seen: Option<u64>,
 }
 
-/// Every file a standby must have, with its length.
+/// Every file a standby must have, with its length. Wants the standby's token.
+#[utoipa::path(get, path = "/api/v1/standby/files", tag = "standby", params(FilesQuery),
+    responses((status = 200, description = "`path`, `bytes`, `mode` of each"), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn files(
     State(house): State<Arc<House>>,
     headers: HeaderMap,
@@ -46,14 +50,17 @@ pub async fn files(
     listed.map_err(|error| failed(error.to_string()))?.map(Json).map_err(|error| failed(error.to_string()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct FileQuery {
     path: String,
     from: u64,
 }
 
-/// Bytes of one file from a place on, a few megabytes at most.
+/// Bytes of one file from a place on, a few megabytes at most. Wants the standby's token.
+#[utoipa::path(get, path = "/api/v1/standby/file", tag = "standby", params(FileQuery),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn file(
     State(house): State<Arc<House>>,
     headers: HeaderMap,
@@ -78,7 +85,9 @@ pub async fn file(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from(bytes)).into_response())
 }
 
-/// The tables as of this moment, as one database file.
+/// The tables as of this moment, as one database file. Wants the standby's token.
+#[utoipa::path(get, path = "/api/v1/standby/tables", tag = "standby",
+    responses((status = 200, content_type = "application/octet-stream"), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn tables(State(house): State<Arc<House>>, headers: HeaderMap) -> Result<Response, Fault> {
     house.let_standby_in(&headers)?;
     let copy = house.state.data.join("standby-tables.tmp");

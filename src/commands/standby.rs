@@ -1,7 +1,8 @@
 //! `dozvon standby` and `dozvon promote`.
 
 use anyhow::Context;
-use dozvon::upkeep::standby::{Copy, Primary, fence, lock};
+use dozvon::upkeep::standby::{Copy, Folder, Primary, claim, fence, lock};
+use dozvon::upkeep::supervisor::Supervisor;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a running standby says who it is, within the data folder.
 const PID_FILE: &str = "standby.pid";
+/// Between two turns: the copy is never a second behind, and the primary's folders are not listed at every record.
+const PACE: Duration = Duration::from_millis(200);
 /// Between two tries while the primary does not answer.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -20,6 +23,10 @@ pub fn standby(config: &Path, primary: &str) -> anyhow::Result<()> {
     let token = token.context("[standby] has no token; give it token_env or token_file, the same as at the primary")?;
     let (data, recordings) = (house.config.data.clone(), house.config.recordings());
     std::fs::create_dir_all(&data).with_context(|| format!("{} cannot be made", data.display()))?;
+    if claim(&data)? == Folder::Promoted {
+        tracing::warn!("this copy was promoted before: it stays the line");
+        return become_engine(config);
+    }
     let held = lock(&data)?;
     std::fs::write(data.join(PID_FILE), std::process::id().to_string())?;
     let copy = Copy::new(Primary::new(primary, token.expose()), data.clone(), recordings);
@@ -33,14 +40,22 @@ pub fn standby(config: &Path, primary: &str) -> anyhow::Result<()> {
     fence(&data)?;
     tracing::warn!("promoted: this machine becomes the line");
     drop(held);
+    become_engine(config)
+}
+
+fn become_engine(config: &Path) -> anyhow::Result<()> {
     let error = std::process::Command::new(std::env::current_exe()?).arg("serve").arg("--config").arg(config).exec();
     Err(error).context("the engine cannot be started; start `dozvon serve` by hand")
 }
 
 async fn pull(mut copy: Copy) -> anyhow::Result<bool> {
     let (mut promote, mut stop) = (signal(SignalKind::user_defined1())?, signal(SignalKind::terminate())?);
+    let supervisor = Supervisor::of(&|key| std::env::var(key).ok());
+    let tell = |word: &str| supervisor.iter().for_each(|supervisor| supervisor.tell(word));
+    tell("READY=1");
     let mut away = None;
     loop {
+        tell("WATCHDOG=1");
         // A turn that has begun is finished: half of one is never left.
         let turn = copy.turn().await;
         match (&turn, away.take()) {
@@ -52,7 +67,7 @@ async fn pull(mut copy: Copy) -> anyhow::Result<bool> {
                 away = Some(());
             }
         }
-        let pause = if turn.is_ok() { Duration::ZERO } else { PAUSE };
+        let pause = if turn.is_ok() { PACE } else { PAUSE };
         tokio::select! {
             biased;
             _ = promote.recv() => return Ok(true),

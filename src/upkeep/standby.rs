@@ -188,10 +188,8 @@ impl Copy {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
         }
-        if file.path.ends_with("epoch") {
-            let unfinished = target.with_extension("tmp");
-            fs::write(&unfinished, self.primary.bytes(&file.path, 0)?)?;
-            return Ok(fs::rename(unfinished, target)?);
+        if file.path.ends_with("/epoch") {
+            return self.bring_epoch(&file.path, &target);
         }
         let mut here = OpenOptions::new().create(true).write(true).truncate(false).open(&target)?;
         let mut at = here.seek(SeekFrom::End(0))?;
@@ -211,6 +209,24 @@ impl Copy {
             at += new.len() as u64;
         }
         Ok(())
+    }
+
+    /// A primary that started again cut an unfinished record; if we had it already, the segment is pulled anew. Whole records, and
+    /// so our tables, stay as they are.
+    fn bring_epoch(&self, name: &str, target: &Path) -> anyhow::Result<()> {
+        let epoch = self.primary.bytes(name, 0)?;
+        if fs::read(target).is_ok_and(|known| known == epoch) {
+            return Ok(());
+        }
+        let stream = name.trim_end_matches("epoch");
+        let ours = list(&self.data, &self.recordings)?;
+        let newest = ours.iter().filter_map(|file| Some((segment_start(&file.path, stream)?, &file.path))).max();
+        if let Some((_, path)) = newest {
+            fs::remove_file(self.target(path))?;
+        }
+        let unfinished = target.with_extension("tmp");
+        fs::write(&unfinished, epoch)?;
+        Ok(fs::rename(unfinished, target)?)
     }
 
     /// What the primary has deleted goes here too: a forgotten person's recording, dialogs of yesterday, numbers that are folded.
@@ -254,6 +270,10 @@ impl Copy {
 }
 
 fn order(path: &str) -> usize {
+    // Epochs before all: a new life of the primary may have cut the end of a segment.
+    if path.ends_with("/epoch") {
+        return 0;
+    }
     PULLED.iter().position(|stream| path.starts_with(stream)).map_or(0, |at| at + 1)
 }
 
@@ -270,8 +290,37 @@ pub fn lock(data: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// What a data folder is to a standby.
+#[derive(Debug, PartialEq)]
+pub enum Folder {
+    /// A copy, or nothing yet.
+    Copy,
+    /// It was promoted: it is a line of its own, and no primary may write over it.
+    Promoted,
+}
+
+/// Says what the folder is, and marks an empty one as a copy. A line's own data is never taken for a copy.
+pub fn claim(data: &Path) -> anyhow::Result<Folder> {
+    if data.join(PROMOTED).exists() {
+        return Ok(Folder::Promoted);
+    }
+    if !data.join(COPY).exists() {
+        let own = fs::read_dir(data.join("journal")).into_iter().flatten().flatten();
+        if own.filter(|entry| entry.path().extension().is_some_and(|end| end == "log")).count() > 0 {
+            bail!("{} is the data of a line, not a copy of one; name an empty folder", data.display());
+        }
+        fs::write(data.join(COPY), "")?;
+    }
+    Ok(Folder::Copy)
+}
+
+/// Marks of a copy and of one that was promoted, within the data folder.
+const COPY: &str = "standby.copy";
+const PROMOTED: &str = "standby.promoted";
+
 /// From here on this copy is a line of its own: every life of it stands above every life of the old primary.
 pub fn fence(data: &Path) -> anyhow::Result<()> {
+    fs::write(data.join(PROMOTED), "")?;
     for stream in ["journal", "people", "legs"] {
         let path = data.join(stream).join("epoch");
         let before: u32 = match fs::read_to_string(&path) {

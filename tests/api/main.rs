@@ -309,7 +309,8 @@ async fn every_route_is_described_and_every_description_has_its_route() {
     let routes: Vec<_> = source.split(".route(\"").skip(1).map(|rest| rest.split_once('"').unwrap()).collect();
     assert!(routes.len() > 20, "the routes were not found");
     for (path, rest) in &routes {
-        let method = if rest.starts_with(", get(") { "get" } else { "post" };
+        let known = ["get", "post", "delete"].into_iter().find(|method| rest.starts_with(&format!(", {method}(")));
+        let method = known.unwrap_or_else(|| panic!("{path} has a method that this test does not know"));
         assert!(described.get(*path).is_some_and(|methods| methods.get(method).is_some()), "{method} {path} is not described");
     }
     assert_eq!(described.len(), routes.len());

@@ -256,7 +256,17 @@ async fn a_standby_promoted_after_kill_9_has_every_callback_and_the_law_holds() 
     they_talk(&citizen, &rings(&anna).await).await;
     citizen.hang_up();
     line.ended_as(&[("served", 2), ("cut", 1), ("failed", 5)]).await;
+    // Killed and started as its unit would, it stays the line.
     standby.end();
+    let _again = Standby::start(&line, &folder);
+    line.wait_for("the promoted one to be the line again", SOON, async || {
+        line.get("/readyz").await.is_ok_and(|ready| ready["ready"] == true).then_some(())
+    })
+    .await;
+    line.ended_as(&[("served", 2), ("cut", 1), ("failed", 5)]).await;
+    // Nor is the old primary's own data ever taken for a copy.
+    let wrong = run(&line, &["standby", "--primary", "http://127.0.31.1:1"]).await;
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("is the data of a line"), "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
