@@ -251,6 +251,10 @@ impl Copy {
         let store = SqliteStore::new(&self.data.join("dozvon.db"));
         let mut people = Reader::<PersonSeen>::new(self.data.join("people"));
         let mut at = store.people_position().await?;
+        let ours = list(&self.data, &self.recordings)?;
+        if ours.iter().filter_map(|file| segment_start(&file.path, "people/")).min().is_some_and(|first| first > at) {
+            bail!("the copy was away so long that the primary deleted numbers it lacks; begin anew with an empty data folder");
+        }
         while let Some(seen) = Some(people.read_from(at, BATCH)?).filter(|seen| !seen.is_empty()) {
             at = seen.last().map_or(at, |&(behind, _)| behind);
             store.people_apply(&seen, at).await?;
@@ -339,6 +343,20 @@ pub fn fence(data: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_copy_that_lacks_numbers_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let people = folder.path().join("people");
+        fs::create_dir_all(folder.path().join("journal")).unwrap();
+        fs::create_dir(&people).unwrap();
+        fs::write(people.join("00000000000000000000.log"), "").unwrap();
+        let primary = Primary::new("http://127.0.31.1:1", "token");
+        let mut copy = Copy::new(primary, folder.path().to_owned(), folder.path().join("recordings"));
+        copy.fold().await.unwrap();
+        fs::rename(people.join("00000000000000000000.log"), people.join("00000000000000000100.log")).unwrap();
+        assert!(copy.fold().await.unwrap_err().to_string().contains("away so long"));
+    }
 
     #[test]
     fn only_what_a_successor_needs_is_pulled() {
