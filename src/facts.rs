@@ -151,6 +151,11 @@ pub enum Fact {
         agent: AgentId,
         state: Vec<u8>,
     },
+    /// Number and recordings of this person were erased; the id tells nobody who it was.
+    PersonForgotten {
+        person: PersonId,
+        recordings: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -30,3 +30,5 @@ pub mod media;
 pub mod store;
 #[cfg(feature = "live")]
 pub mod testphone;
+#[cfg(feature = "live")]
+pub mod upkeep;

@@ -3,6 +3,7 @@
 use super::view::Board;
 use crate::facts::TaskEnd;
 use crate::ids::*;
+use crate::pii::Phone;
 use tokio::sync::{mpsc, oneshot};
 
 pub enum Request {
@@ -46,6 +47,17 @@ pub enum Request {
     StoreAt {
         position: u64,
         people: u64,
+    },
+    /// Which id the installation's key gives this number.
+    PersonOf {
+        phone: Phone,
+        reply: oneshot::Sender<PersonId>,
+    },
+    /// The tables have forgotten this person: note it, and let the people stream go as soon as it is folded.
+    PersonForgotten {
+        person: PersonId,
+        recordings: u32,
+        reply: Reply,
     },
     Drain,
     /// End at once: calls and media stay as they are, for the next life to take over.

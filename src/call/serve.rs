@@ -33,6 +33,13 @@ pub struct Streams {
     legs: KeptLegs,
 }
 
+impl Streams {
+    /// Time of the last record.
+    pub fn last(&self) -> crate::clock::Moment {
+        self.opened.last
+    }
+}
+
 /// Opens the journal: what went before is read, nobody else can open it meanwhile.
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
@@ -139,7 +146,7 @@ fn secret_words() -> anyhow::Result<[u64; 4]> {
 
 /// The secret behind every `PersonId`; made at the first start, readable for the owner only. Whoever loses it loses the link between
 /// old records and people.
-fn person_key(data: &Path) -> anyhow::Result<[u8; 32]> {
+pub fn person_key(data: &Path) -> anyhow::Result<[u8; 32]> {
     let path: PathBuf = data.join("person-key");
     let secret = crate::config::read_or_make(&path).with_context(|| format!("{} cannot be read or made", path.display()))?;
     use sha2::Digest;

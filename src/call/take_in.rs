@@ -131,6 +131,12 @@ impl Conductor {
                 tracing::info!(calls = self.calls.len(), "handing over: every call is left to the next life");
                 self.handing_over = true;
             }
+            Request::PersonOf { phone, reply } => drop(reply.send(self.key.person(&phone))),
+            Request::PersonForgotten { person, recordings, reply } => {
+                self.record(Fact::PersonForgotten { person, recordings });
+                self.release_at = Moment::ZERO;
+                drop(reply.send(self.people.part().map_err(|error| Refusal::Invalid(error.to_string()))));
+            }
             Request::Drain => {
                 tracing::info!(calls = self.calls.len(), "draining: new calls are refused, talks may end");
                 self.acts.sip.push(sip::Command::Drain);

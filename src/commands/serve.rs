@@ -11,11 +11,14 @@ use dozvon::call::serve::{Streams, open_streams, start};
 use dozvon::clock::Moment;
 use dozvon::config::{BookingKind, Config, Region};
 use dozvon::facts::HandoffResult;
-use dozvon::ids::{CallId, HandoffId};
+use dozvon::ids::{CallId, HandoffId, PersonId};
 use dozvon::pii::Private;
 use dozvon::store::Store;
 use dozvon::store::retention::{self, Kept};
 use dozvon::store::writer::{Folded, Source, follow};
+use dozvon::upkeep::disk;
+use dozvon::upkeep::law::Printer;
+use dozvon::upkeep::supervisor::Supervisor;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,8 +60,9 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let core = open_core(&house.config);
     let hooks = receivers(&house.config);
     let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
-    let bind = house.config.http.bind;
+    let (bind, data) = (house.config.http.bind, house.config.data.clone());
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
+    let (committed, standby_token) = (streams.journal.committed(), house.config.standby.token.clone());
     let running = start(house, streams)?;
     tracing::info!(%bind, "HTTP");
     let zone = regions.first().map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
@@ -74,6 +78,15 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         tokio::spawn(deliverer.run(running.clock, tables.clone(), settled));
         tokio::spawn(tell_what_the_core_said(running.engine.clone(), results));
     }
+    let (free_percent, disk_free_percent) = watch::channel(None);
+    tokio::spawn(disk::watch(vec![data.clone(), recordings.clone()], free_percent));
+    let printer = Printer {
+        data: data.clone(),
+        regions: regions.clone(),
+        store: store.clone(),
+        folded: tables.clone(),
+        clock: running.clock,
+    };
     let api_state = ApiState {
         engine: running.engine.clone(),
         store: store.clone(),
@@ -81,12 +94,20 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         clock: running.clock,
         regions,
         token,
+        data: data.clone(),
+        committed,
+        standby_token,
         recordings,
         core: core.map(|core| core as Arc<dyn CoreBook>),
         sockets_bound: Arc::new(AtomicBool::new(true)),
+        disk_free_percent,
         counted: None,
     };
     tokio::spawn(obey_signals(running.engine.clone()));
+    tokio::spawn(printer.keep_printing(running.engine.clone()));
+    if let Some(supervisor) = Supervisor::of(&|key| std::env::var(key).ok()) {
+        tokio::spawn(supervisor.keep_told(running.engine.clone()));
+    }
     let (ended_now, ended) = tokio::sync::oneshot::channel::<()>();
     let http = tokio::spawn(api::serve(listener, api_state, async move { drop(ended.await) }));
     drop(running.engine);
@@ -131,6 +152,10 @@ impl CoreBook for Core {
     async fn handoffs(&self, limit: u32) -> Result<Vec<CoreHandoff>, String> {
         let held = self.0.handoffs(limit).await.map_err(|error| error.to_string())?;
         Ok(held.into_iter().map(shown).collect())
+    }
+
+    async fn forget(&self, person: PersonId) -> Result<(), String> {
+        self.0.forget(person).await.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -31,6 +31,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let recording = file.table("recording");
     let limits = limits(file);
     let codes = codes(file);
+    let standby = standby(file, env);
 
     let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
@@ -54,6 +55,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         recording: recording?.value,
         limits: limits?,
         codes: codes?,
+        standby: standby?,
     })
 }
 
@@ -454,12 +456,7 @@ fn has_password(url: &str) -> bool {
 fn http(file: &mut File, env: Environment) -> Option<Http> {
     let mut http = file.table::<Http>("http")?;
     let it = &mut http.value;
-    let given = match (&it.token_env, &it.token_file) {
-        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
-        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
-    };
+    let given = token(it.token_env.as_deref(), it.token_file.as_deref(), env);
     let refused = it.open && !it.bind.ip().is_loopback();
     let bind = it.bind;
     let complaint = match given {
@@ -478,6 +475,25 @@ fn http(file: &mut File, env: Environment) -> Option<Http> {
         file.complain(http.place("open"), message);
     }
     Some(http.value)
+}
+
+/// The token that one of two keys names; the error goes with the key.
+fn token(variable: Option<&str>, path: Option<&Path>, env: Environment) -> Result<Option<Secret>, (&'static str, String)> {
+    match (variable, path) {
+        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
+        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
+    }
+}
+
+fn standby(file: &mut File, env: Environment) -> Option<Standby> {
+    let mut standby = file.table::<Standby>("standby")?;
+    match token(standby.value.token_env.as_deref(), standby.value.token_file.as_deref(), env) {
+        Ok(token) => standby.value.token = token,
+        Err((key, why)) => file.complain(standby.place(key), why),
+    }
+    Some(standby.value)
 }
 
 fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {

@@ -48,6 +48,7 @@ pub struct Config {
     pub recording: Recording,
     pub limits: Limits,
     pub codes: Codes,
+    pub standby: Standby,
 }
 
 impl Config {
@@ -453,6 +454,17 @@ pub struct Recording {
     #[serde(default)]
     pub enabled: bool,
     dir: Option<PathBuf>,
+}
+
+/// The warm standby of this line, or the line of this standby: both have the same token.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standby {
+    token_env: Option<String>,
+    token_file: Option<PathBuf>,
+    /// `None`: nothing is given to a standby.
+    #[serde(skip)]
+    pub token: Option<Secret>,
 }
 
 /// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.

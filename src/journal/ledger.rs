@@ -71,7 +71,8 @@ impl LedgerFold {
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
-            | Fact::PhonesWritten { .. } => {}
+            | Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. } => {}
         }
     }
 

@@ -154,7 +154,8 @@ impl LiveCalls {
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
-            | Fact::PhonesWritten { .. } => {}
+            | Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. } => {}
         }
     }
 

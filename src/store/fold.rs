@@ -55,9 +55,11 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&HANDOFFS, handoff.0.into())
             }
-            Fact::AgentChanged { .. } | Fact::PhonesWritten { .. } | Fact::EngineStarted { .. } | Fact::EngineStopped { .. } => {
-                continue;
-            }
+            Fact::AgentChanged { .. }
+            | Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. }
+            | Fact::EngineStarted { .. }
+            | Fact::EngineStopped { .. } => continue,
         };
         keys.entry(table.name).or_default().insert(key);
     }
@@ -282,7 +284,10 @@ impl Held {
                 self.change(&HANDOFFS, handoff.0, |row| row.end("settled", at, &settled));
                 self.settled.push(handoff.0.cast_signed());
             }
-            Fact::PhonesWritten { .. } | Fact::EngineStarted { .. } | Fact::EngineStopped { .. } => {}
+            Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. }
+            | Fact::EngineStarted { .. }
+            | Fact::EngineStopped { .. } => {}
         }
     }
 

@@ -41,6 +41,10 @@ pub trait Store: Send + Sync {
     async fn calls(&self, filter: &CallFilter, page: &Page<(Moment, CallId)>) -> Result<Vec<CallRow>, StoreError>;
     async fn call(&self, call: CallId) -> Result<Option<CallDetail>, StoreError>;
     async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError>;
+    /// Every recording that has ended, by its file.
+    async fn recording_files(&self) -> Result<Vec<String>, StoreError>;
+    /// Rows without what they should belong to.
+    async fn orphans(&self) -> Result<Orphans, StoreError>;
     /// Oldest first.
     async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError>;
     async fn callback(&self, task: TaskId) -> Result<Option<CallbackRow>, StoreError>;
@@ -86,6 +90,9 @@ pub struct Deleted {
 /// types (`Db`, `DbRow`, `Pool`, `Connection`, `Database`) and brings what is its own (`begin`, `load`, `sequences`, `write`).
 macro_rules! sql_modules {
     () => {
+        #[path = "../sql/care.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod care;
         #[path = "../sql/columns.rs"]
         #[allow(clippy::duplicate_mod)]
         mod columns;

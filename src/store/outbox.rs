@@ -68,6 +68,7 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::AgentChanged { .. }
         | Fact::HandoffSettled { .. }
         | Fact::PhonesWritten { .. }
+        | Fact::PersonForgotten { .. }
         | Fact::EngineStarted { .. }
         | Fact::EngineStopped { .. } => None,
     }

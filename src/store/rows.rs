@@ -134,6 +134,17 @@ pub struct RecordingEnd {
     pub gaps: u32,
 }
 
+/// Rows without what they should belong to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Orphans {
+    /// Recordings whose call is unknown, by file.
+    pub recordings: Vec<String>,
+    /// Talks that nobody ended although their call ended.
+    pub talks: Vec<CallId>,
+    /// Open callbacks whose person has no number: nobody can be called back.
+    pub callbacks: Vec<TaskId>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct HandoffRow {
     pub handoff: HandoffId,

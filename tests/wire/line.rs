@@ -224,6 +224,9 @@ enabled = {recording}
 [http]
 bind = "127.61.N.2:8122"
 open = true
+
+[standby]
+token_env = "WIRE_PASSWORD"
 "#,
             folder = folder.display()
         );

@@ -22,3 +22,4 @@ mod sipp;
 mod talk;
 mod tools;
 mod turn;
+mod upkeep;

@@ -68,6 +68,11 @@ impl PostgresStore {
     }
 }
 
+/// Old versions of rows would stay in the table until the server finds time for them.
+async fn overwrite_deleted(pool: &Pool) -> sqlx::Result<()> {
+    sqlx::query("VACUUM people").execute(pool).await.map(drop)
+}
+
 async fn begin(pool: &Pool) -> sqlx::Result<Transaction<'static, Db>> {
     pool.begin().await
 }

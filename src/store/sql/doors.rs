@@ -1,6 +1,6 @@
 //! The store's doors onto this database.
 
-use super::{Database, cannot, delivery, fold, read, rows};
+use super::{Database, cannot, care, delivery, fold, overwrite_deleted, read, rows};
 use crate::store::*;
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ impl Store for Database {
     }
 
     async fn person_forget(&self, person: PersonId) -> Result<bool, StoreError> {
-        fold::person_forget(self.writer().await?, person).await.map_err(cannot("forget a person"))
+        let pool = self.writer().await?;
+        let known = fold::person_forget(pool, person).await.map_err(cannot("forget a person"))?;
+        overwrite_deleted(pool).await.map_err(cannot("overwrite what it forgot"))?;
+        Ok(known)
     }
 
     async fn ledger(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError> {
@@ -47,6 +50,14 @@ impl Store for Database {
 
     async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError> {
         answer(async { read::recordings(self.readers().await?, call).await }).await
+    }
+
+    async fn recording_files(&self) -> Result<Vec<String>, StoreError> {
+        answer(async { care::recording_files(self.readers().await?).await }).await
+    }
+
+    async fn orphans(&self) -> Result<Orphans, StoreError> {
+        answer(async { care::orphans(self.readers().await?).await }).await
     }
 
     async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError> {
