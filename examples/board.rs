@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
         clock,
         regions: vec![region],
         token: None,
-        recordings: "/nowhere".into(),
+        recordings: dozvon::recordings::Shelf::default(),
         core: None,
         sockets_bound: Arc::default(),
         counted: None,

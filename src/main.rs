@@ -38,6 +38,32 @@ enum Command {
         #[arg(long)]
         to: Option<String>,
     },
+    /// Recordings as they are kept: sealed with their region's key.
+    Recording {
+        #[command(subcommand)]
+        command: RecordingCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum RecordingCommand {
+    /// Open a call's recording and write it to a file: .ogg as it is kept, anything else as WAV. Written down in the audit log.
+    Export {
+        #[arg(long)]
+        config: PathBuf,
+        call: String,
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Which recording of the call, from 0 on.
+        #[arg(long, default_value_t = 0)]
+        part: usize,
+    },
+    /// Check hash and readability of all recordings, or of one call's; name those that fail.
+    Verify {
+        #[arg(long)]
+        config: PathBuf,
+        call: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,6 +71,10 @@ fn main() -> ExitCode {
         Command::Serve { config } => commands::serve(&config),
         Command::Check { config } => commands::check(&config),
         Command::Ledger { config, region, from, to } => commands::ledger(&config, region, from.as_deref(), to.as_deref()),
+        Command::Recording { command: RecordingCommand::Export { config, call, output, part } } => {
+            commands::export(&config, &call, part, &output)
+        }
+        Command::Recording { command: RecordingCommand::Verify { config, call } } => commands::verify(&config, call.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

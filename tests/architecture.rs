@@ -10,7 +10,7 @@ use std::path::Path;
 const WORDS: [&str; 5] = ["clock", "facts", "ids", "pii", "stream"];
 
 /// A room and the other rooms it may name.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 13] = [
     ("acd", &[]),
     ("ivr", &[]),
     ("talk", &[]),
@@ -20,8 +20,10 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
     ("config", &[]),
     ("booking", &["store"]),
     ("store", &["journal"]),
+    // Of media it wants the tables of G.711 alone.
+    ("recordings", &["config", "media", "store"]),
     ("call", &["acd", "config", "ivr", "journal", "media", "sip", "talk"]),
-    ("api", &["booking", "call", "config", "store"]),
+    ("api", &["booking", "call", "config", "recordings", "store"]),
     // The demo's and the tests' own phone speaks SIP by our grammar and nothing else of the house.
     ("testphone", &["sip"]),
 ];
@@ -49,7 +51,7 @@ const WORLD: [&str; 14] = [
 ];
 
 /// An outside library and the rooms (or files) that may name it.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("sqlx", &["store", "booking"]),
     ("axum", &["api"]),
     ("utoipa", &["api", "call/view.rs"]),
@@ -57,7 +59,10 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("rtp_rs", &["media"]),
     ("toml", &["config"]),
     ("serde_saphyr", &["ivr"]),
-    ("ureq", &["booking"]),
+    ("ureq", &["booking", "recordings"]),
+    ("aes_gcm", &["recordings"]),
+    ("ogg", &["recordings"]),
+    ("::opus", &["recordings"]),
 ];
 
 #[test]

@@ -15,6 +15,7 @@ mod words;
 use crate::call::request::Engine;
 use crate::clock::Clock;
 use crate::config::{Region, Secret};
+use crate::recordings::Shelf;
 use crate::store::Store;
 use crate::store::writer::Folded;
 use axum::Router;
@@ -25,7 +26,6 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use fault::Fault;
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use utoipa::OpenApi;
@@ -42,8 +42,7 @@ pub struct ApiState {
     pub regions: Vec<Region>,
     /// `None`: everybody may come in.
     pub token: Option<Secret>,
-    /// Folder of the recordings.
-    pub recordings: PathBuf,
+    pub recordings: Shelf,
     /// The embedded booking core, if it is in use.
     pub core: Option<Arc<dyn CoreBook>>,
     /// True once the trunks' sockets are bound.

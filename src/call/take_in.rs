@@ -68,6 +68,9 @@ impl Conductor {
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
             MediaEvent::RecordFailed { leg, file, why } => {
                 tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                if let Some(call) = self.legs.call_of(leg) {
+                    self.record(Fact::RecordingFailed { call, file, why });
+                }
                 self.legs.recorded(leg);
             }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
@@ -93,6 +96,7 @@ impl Conductor {
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
+            Request::RecordingNews(fact) => self.record(fact),
             Request::StoreAt { position, people } => {
                 self.store_at = position;
                 self.note_what_tables_owe();

@@ -1,7 +1,9 @@
 //! What each subcommand does.
 
+mod recording;
 mod serve;
 
+pub use recording::{export, verify};
 pub use serve::serve;
 
 use anyhow::Context;

@@ -10,7 +10,7 @@ use dozvon::call::request::{Engine, Request};
 use dozvon::call::serve::{Streams, open_streams, start};
 use dozvon::clock::Moment;
 use dozvon::config::{BookingKind, Config, Region};
-use dozvon::facts::HandoffResult;
+use dozvon::facts::{Fact, HandoffResult};
 use dozvon::ids::{CallId, HandoffId};
 use dozvon::pii::Private;
 use dozvon::store::Store;
@@ -53,7 +53,9 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let writer = tokio::spawn(follow(store.clone(), Source::of(&streams.journal), Source::of(&streams.people), folded));
     let core = open_core(&house.config);
     let hooks = receivers(&house.config);
-    let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
+    let (regions, token) = (house.config.regions.clone(), house.config.http_token()?);
+    let shelf = super::recording::shelf(&house.config)?;
+    let keeper = super::recording::keeper(&house.config, shelf.clone(), store.clone());
     let bind = house.config.http.bind;
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let running = start(house, streams)?;
@@ -69,6 +71,9 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         tokio::spawn(deliverer.run(running.clock, tables.clone(), settled));
         tokio::spawn(tell_what_the_core_said(running.engine.clone(), results));
     }
+    let (news, told) = mpsc::channel(SETTLED_WAITING);
+    tokio::spawn(tell_what_became_of_recordings(running.engine.clone(), told));
+    keeper.start(running.clock, tokio::runtime::Handle::current(), tables.clone(), news).context("recordings cannot be kept")?;
     let api_state = ApiState {
         engine: running.engine.clone(),
         store: store.clone(),
@@ -76,7 +81,7 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         clock: running.clock,
         regions,
         token,
-        recordings,
+        recordings: shelf,
         core: core.map(|core| core as Arc<dyn CoreBook>),
         sockets_bound: Arc::new(AtomicBool::new(true)),
         counted: None,
@@ -110,6 +115,12 @@ async fn tell_how_far_the_tables_are(engine: Engine, mut tables: watch::Receiver
 async fn tell_what_the_core_said(engine: Engine, mut results: mpsc::Receiver<(HandoffId, CallId, HandoffResult)>) {
     while let Some((handoff, call, result)) = results.recv().await {
         drop(engine.requests.send(Request::HandoffSettled { handoff, call, result }).await);
+    }
+}
+
+async fn tell_what_became_of_recordings(engine: Engine, mut news: mpsc::Receiver<Fact>) {
+    while let Some(fact) = news.recv().await {
+        drop(engine.requests.send(Request::RecordingNews(fact)).await);
     }
 }
 

@@ -5,11 +5,13 @@
 mod calendar;
 mod check;
 mod read;
+mod recording;
 mod secret;
 mod span;
 
 pub use calendar::{Calendar, Hours, Week};
 pub use read::{ConfigError, ConfigErrors};
+pub use recording::{Archive, ArchiveKind, Recording};
 pub use secret::{Secret, read_or_make};
 pub use span::{SpanError, span};
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     pub media: Media,
     pub recording: Recording,
+    /// `None`: recordings stay here.
+    pub archive: Option<Archive>,
     pub limits: Limits,
     pub codes: Codes,
 }
@@ -110,6 +114,12 @@ impl Config {
     /// Where recordings are kept.
     pub fn recordings(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.data.join("recordings"))
+    }
+
+    /// How long recordings of this queue are kept.
+    pub fn keep_recordings(&self, queue: Option<&QueueId>) -> Duration {
+        let days = queue.and_then(|queue| self.queue(queue)).and_then(|queue| queue.keep_recordings_days);
+        Duration::from_secs(u64::from(days.unwrap_or(self.recording.keep_days)) * 86_400)
     }
 
     /// The token the API wants, `None` if it stands open. Without a token in the configuration one is made at the first start and
@@ -281,6 +291,9 @@ pub struct Queue {
     /// Talks of this queue may be recorded.
     #[serde(default = "yes")]
     pub record: bool,
+    /// How long recordings of this queue are kept; as `[recording]` says if left out.
+    #[serde(default)]
+    pub keep_recordings_days: Option<u32>,
     /// Ask the agent's phone to answer by itself.
     #[serde(default)]
     pub auto_answer: bool,
@@ -406,14 +419,6 @@ pub struct Media {
     /// 0: one per core.
     #[serde(default)]
     pub threads: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recording {
-    #[serde(default)]
-    pub enabled: bool,
-    dir: Option<PathBuf>,
 }
 
 /// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.

@@ -71,7 +71,13 @@ impl LedgerFold {
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
-            | Fact::PhonesWritten { .. } => {}
+            | Fact::PhonesWritten { .. }
+            | Fact::RecordingFailed { .. }
+            | Fact::RecordingPacked { .. }
+            | Fact::RecordingArchived { .. }
+            | Fact::RecordingNotArchived { .. }
+            | Fact::RecordingDeleted { .. }
+            | Fact::RecordingHeard { .. } => {}
         }
     }
 

@@ -69,6 +69,12 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::HandoffSettled { .. }
         | Fact::PhonesWritten { .. }
         | Fact::EngineStarted { .. }
-        | Fact::EngineStopped { .. } => None,
+        | Fact::EngineStopped { .. }
+        | Fact::RecordingFailed { .. }
+        | Fact::RecordingPacked { .. }
+        | Fact::RecordingArchived { .. }
+        | Fact::RecordingNotArchived { .. }
+        | Fact::RecordingDeleted { .. }
+        | Fact::RecordingHeard { .. } => None,
     }
 }

@@ -380,7 +380,7 @@ impl House {
             clock,
             regions: vec![region(22, "Asia/Barnaul"), region(76, "Europe/Moscow")],
             token: Some(Secret::new(TOKEN)),
-            recordings,
+            recordings: dozvon::recordings::Shelf::new(recordings, Default::default()),
             core: None,
             sockets_bound: sockets_bound.clone(),
             counted: None,

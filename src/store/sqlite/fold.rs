@@ -192,6 +192,40 @@ async fn fact(db: &mut SqliteConnection, position: u64, stamped: &Stamped) -> sq
         Fact::RecordingEnded { call: _, file, ms, gaps } => {
             run!(db, "UPDATE recordings SET ended = ?, ms = ?, gaps = ? WHERE file = ?", at, id(*ms), gaps, file);
         }
+        Fact::RecordingFailed { call: _, file, why } => {
+            run!(db, "UPDATE recordings SET failed = ? WHERE file = ?", why, file);
+        }
+        Fact::RecordingPacked { call: _, file, sealed, bytes, ms, sha256, key } => {
+            run!(
+                db,
+                "UPDATE recordings SET packed = ?, sealed = ?, bytes = ?, ms = ?, sha256 = ?, key = ? WHERE file = ?",
+                at,
+                sealed,
+                id(*bytes),
+                id(*ms),
+                sha256,
+                key,
+                file,
+            );
+            // What is to be done next begins with its own patience.
+            run!(db, "DELETE FROM recording_attempts WHERE file = ?", file);
+        }
+        Fact::RecordingArchived { call: _, file, place, kept } => {
+            let sql = "UPDATE recordings SET archived = ?, place = ?, here = ? WHERE file = ?";
+            run!(db, sql, at, place, *kept, file);
+            run!(db, "DELETE FROM recording_attempts WHERE file = ?", file);
+        }
+        Fact::RecordingNotArchived { call: _, file, why } => {
+            run!(db, "UPDATE recordings SET not_archived = ? WHERE file = ?", why, file);
+        }
+        Fact::RecordingDeleted { call: _, file, why } => {
+            run!(db, "UPDATE recordings SET deleted = ?, gone = ? WHERE file = ?", at, word(why), file);
+            run!(db, "DELETE FROM recording_attempts WHERE file = ?", file);
+        }
+        Fact::RecordingHeard { call, file, who } => {
+            let sql = "INSERT INTO recording_hearings (hearing, call, file, at, who) VALUES (?, ?, ?, ?, ?)";
+            run!(db, sql, id(position), call.0, file, at, who);
+        }
         Fact::CallEnded { call, outcome } => {
             // A call has one outcome, the first that was written down.
             let sql = "UPDATE calls SET ended = ?, outcome = ? WHERE call = ? AND ended IS NULL";

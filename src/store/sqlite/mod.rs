@@ -4,6 +4,7 @@ mod columns;
 mod delivery;
 mod fold;
 mod read;
+mod recordings;
 
 use super::*;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -101,7 +102,19 @@ impl Store for SqliteStore {
     }
 
     async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError> {
-        read::recordings(self.readers().await?, call).await
+        recordings::of_call(self.readers().await?, call).await
+    }
+
+    async fn recordings_due(&self, step: RecordingStep, now: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        recordings::due(self.readers().await?, step, now, limit).await
+    }
+
+    async fn recording_tried(&self, file: &str, next_at: Moment) -> Result<(), StoreError> {
+        recordings::tried(self.writer().await?, file, next_at).await
+    }
+
+    async fn recordings_kept(&self, after: &str, before: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        recordings::kept(self.readers().await?, after, before, limit).await
     }
 
     async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError> {
