@@ -4,6 +4,7 @@ use super::pack::sha256_of;
 use super::s3::{Address, Signer, amz_date};
 use crate::clock::Moment;
 use crate::config::{self, ArchiveKind, Secret};
+use crate::store::SealedRow;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
@@ -63,12 +64,18 @@ impl Archive {
         Archive { to, keep_local: config.keep_local }
     }
 
-    /// Puts a file there under this name and looks whether it is there. Gives the place. Done again, it does no harm.
-    pub fn put(&self, now: Moment, path: &Path, name: &str, sha256: &str) -> Result<String, ArchiveError> {
+    /// Puts a sealed file there and looks whether it is there whole. Gives the place. Done again, it does no harm; if the file is gone
+    /// here because a former life had archived it, looking is enough.
+    pub fn put(&self, now: Moment, path: &Path, sealed: &SealedRow) -> Result<String, ArchiveError> {
+        let (name, sha256, length) = (sealed.file.as_str(), sealed.sha256.as_str(), sealed.bytes);
+        let file = match File::open(path) {
+            Ok(file) => Some(file),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => return Err(ArchiveError::Here(cause)),
+        };
         match &self.to {
-            To::Folder(folder) => put_in_folder(folder, path, name, sha256),
+            To::Folder(folder) => put_in_folder(folder, file, name, sha256),
             To::S3 { address, signer, prefix, http } => {
-                let length = std::fs::metadata(path).map_err(ArchiveError::Here)?.len();
                 let place = address.path(&format!("{prefix}{name}"));
                 let url = address.url(&place);
                 let date = amz_date(now);
@@ -78,16 +85,18 @@ impl Archive {
                     signer.authorization(now, if body == sha256 { "PUT" } else { "HEAD" }, &place, &headers, body)
                 };
                 let away = |error: ureq::Error| ArchiveError::Away(error.to_string());
-                let answer = http
-                    .put(&url)
-                    .header("x-amz-content-sha256", sha256)
-                    .header("x-amz-date", &date)
-                    .header(SHA256, sha256)
-                    .header("content-length", length)
-                    .header("authorization", signed(sha256))
-                    .send(File::open(path).map_err(ArchiveError::Here)?)
-                    .map_err(away)?;
-                well("PUT", answer.status().as_u16())?;
+                if let Some(file) = file {
+                    let answer = http
+                        .put(&url)
+                        .header("x-amz-content-sha256", sha256)
+                        .header("x-amz-date", &date)
+                        .header(SHA256, sha256)
+                        .header("content-length", length)
+                        .header("authorization", signed(sha256))
+                        .send(file)
+                        .map_err(away)?;
+                    well("PUT", answer.status().as_u16())?;
+                }
                 // The store has checked the body against its signed SHA-256; HEAD tells that it is there, whole and under this name.
                 let nothing = hex::encode(Sha256::digest(""));
                 let answer = http
@@ -114,24 +123,26 @@ fn well(method: &'static str, status: u16) -> Result<(), ArchiveError> {
 }
 
 /// Copied under another name first: a name in the archive stands for a whole file.
-fn put_in_folder(folder: &Path, path: &Path, name: &str, sha256: &str) -> Result<String, ArchiveError> {
+fn put_in_folder(folder: &Path, file: Option<File>, name: &str, sha256: &str) -> Result<String, ArchiveError> {
     let place = folder.join(name);
-    let part = place.with_extension("part");
-    let copied = (|| {
-        if let Some(parent) = place.parent() {
-            std::fs::create_dir_all(parent)?;
+    if let Some(mut file) = file {
+        let part = place.with_extension("part");
+        let copied = (|| {
+            if let Some(parent) = place.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            let mut copy = File::create(&part)?;
+            io::copy(&mut file, &mut copy)?;
+            copy.sync_all()?;
+            std::fs::rename(&part, &place)
+        })();
+        if let Err(cause) = copied {
+            let _ = std::fs::remove_file(&part);
+            return Err(ArchiveError::Folder(cause));
         }
-        std::fs::copy(path, &part)?;
-        File::open(&part)?.sync_all()
-    })();
-    if let Err(cause) = copied {
-        let _ = std::fs::remove_file(&part);
-        return Err(ArchiveError::Folder(cause));
     }
-    let there = sha256_of(&part).map_err(ArchiveError::Folder)?;
-    if there != sha256 {
-        return Err(ArchiveError::Other(format!("SHA-256 {there}")));
+    match sha256_of(&place).map_err(ArchiveError::Folder)? {
+        there if there == sha256 => Ok(place.display().to_string()),
+        there => Err(ArchiveError::Other(format!("SHA-256 {there}"))),
     }
-    std::fs::rename(&part, &place).map_err(ArchiveError::Folder)?;
-    Ok(place.display().to_string())
 }

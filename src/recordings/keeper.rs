@@ -161,7 +161,7 @@ impl Keeper {
         let sealed = row.sealed.as_ref()?;
         let path = self.shelf.wav(&sealed.file)?;
         let (call, file) = (row.call, row.file.clone());
-        match archive.put(now, &path, &sealed.file, &sealed.sha256) {
+        match archive.put(now, &path, sealed) {
             Ok(place) => {
                 self.shelf.counts().archived.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%call, place, "recording archived");
