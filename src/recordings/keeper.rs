@@ -165,8 +165,11 @@ impl Keeper {
             Ok(place) => {
                 self.shelf.counts().archived.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%call, place, "recording archived");
-                // Asked again after a death right here, the archive still has it.
-                let kept = archive.keep_local || std::fs::remove_file(&path).is_err();
+                // After a death right here it is gone already.
+                if !archive.keep_local {
+                    let _ = std::fs::remove_file(&path);
+                }
+                let kept = path.exists();
                 Some(Fact::RecordingArchived { call, file, place, kept })
             }
             Err(error) => {

@@ -7,14 +7,13 @@ pub mod audio;
 pub mod keeper;
 pub mod keys;
 mod pack;
-mod s3;
+pub mod s3;
 pub mod sealed;
 pub mod wav;
 
 pub use audio::{AudioError, Form, Packed};
 pub use keys::Keyring;
 pub use pack::{PackError, PackedFile, export, hear_all, pack, sha256_of};
-pub use s3::{Address as S3Address, Signer as S3Signer};
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
