@@ -415,7 +415,7 @@ fn talk(seconds: f64) -> Vec<[i16; 2]> {
     };
     let frame = |n: usize| {
         let at = n as f64 / 8000.0;
-        let citizen = (at / 2.0) as u64 % 2 == 0;
+        let citizen = ((at / 2.0) as u64).is_multiple_of(2);
         let [left, right] = if citizen { [voice(at, 180.0), 0.0] } else { [0.0, voice(at, 130.0)] };
         [(left + hiss()) as i16, (right + hiss()) as i16]
     };
