@@ -32,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         data: "/nowhere".into(),
         committed: tokio::sync::watch::channel(0).1,
         standby_token: None,
-        recordings: "/nowhere".into(),
+        recordings: dozvon::recordings::Shelf::default(),
         core: None,
         sockets_bound: Arc::default(),
         disk_free_percent: tokio::sync::watch::channel(Some(7)).1,

@@ -27,6 +27,8 @@ pub mod journal;
 #[cfg(feature = "live")]
 pub mod media;
 #[cfg(feature = "live")]
+pub mod recordings;
+#[cfg(feature = "live")]
 pub mod store;
 #[cfg(feature = "live")]
 pub mod testphone;

@@ -95,6 +95,9 @@ enum Command {
     /// The tables' database.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Recordings as they are kept: sealed with their region's key.
+    #[command(subcommand)]
+    Recording(RecordingCommand),
 }
 
 #[derive(Subcommand)]
@@ -109,6 +112,27 @@ enum StoreCommand {
         /// Variable of the environment with the address of PostgreSQL: postgres://USER:PASSWORD@HOST/DATABASE
         #[arg(long, conflicts_with = "to", required_unless_present = "to")]
         to_url_env: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum RecordingCommand {
+    /// Open a call's recording and write it to a file: .ogg as it is kept, anything else as WAV. Written down in the audit log.
+    Export {
+        #[arg(long)]
+        config: PathBuf,
+        call: String,
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Which recording of the call, from 0 on.
+        #[arg(long, default_value_t = 0)]
+        part: usize,
+    },
+    /// Check hash and readability of all recordings, or of one call's; name those that fail.
+    Verify {
+        #[arg(long)]
+        config: PathBuf,
+        call: Option<String>,
     },
 }
 
@@ -128,6 +152,10 @@ fn main() -> ExitCode {
         Command::Store(StoreCommand::Copy { config, to, to_url_env }) => {
             commands::store_copy(&config, to.as_deref(), to_url_env.as_deref())
         }
+        Command::Recording(RecordingCommand::Export { config, call, output, part }) => {
+            commands::export(&config, &call, part, &output)
+        }
+        Command::Recording(RecordingCommand::Verify { config, call }) => commands::verify(&config, call.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,7 @@ use crate::call::request::{Engine, Refusal};
 use crate::call::view::Board;
 use crate::clock::Clock;
 use crate::config::{Region, Secret};
+use crate::recordings::Shelf;
 use crate::store::Store;
 use crate::store::writer::Folded;
 use axum::Router;
@@ -50,8 +51,7 @@ pub struct ApiState {
     pub committed: tokio::sync::watch::Receiver<u64>,
     /// Of a warm standby; `None`: nothing is given to one.
     pub standby_token: Option<Secret>,
-    /// Folder of the recordings.
-    pub recordings: PathBuf,
+    pub recordings: Shelf,
     /// The embedded booking core, if it is in use.
     pub core: Option<Arc<dyn CoreBook>>,
     /// True once the trunks' sockets are bound.

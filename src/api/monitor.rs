@@ -75,6 +75,9 @@ pub async fn readyz(State(house): State<Arc<House>>) -> (StatusCode, Json<Readin
     responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub async fn metrics(State(house): State<Arc<House>>) -> Result<Response, Fault> {
     let mut text = figures(&house.board().await?);
+    for (name, what, value) in house.state.recordings.counts().figures() {
+        text.push_str(&format!("# HELP {name} {what}\n# TYPE {name} gauge\n{name} {value}\n"));
+    }
     if let Some(counted) = &house.state.counted {
         text.push_str(&counted.render());
     }

@@ -29,6 +29,8 @@ pub struct ForgottenBody {
     known: bool,
     /// Files deleted.
     recordings: Vec<String>,
+    /// Where the archive still has some, sealed: delete them there.
+    archived: Vec<String>,
     /// Callbacks closed, since there is no number to call any more.
     callbacks: Vec<String>,
 }
@@ -61,7 +63,7 @@ impl House {
             let remedy = "nothing was erased; ask again when the tables have caught up";
             return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the tables are behind the journal", remedy));
         }
-        let forgotten = erase(self.state.store.as_ref(), &self.state.recordings, person).await?;
+        let forgotten = erase(self.state.store.as_ref(), self.state.recordings.folder(), person).await?;
         if let Some(core) = &self.state.core {
             core.forget(person).await.map_err(|error| {
                 let remedy = "the rest is erased; ask again when the core answers";
@@ -75,6 +77,10 @@ impl House {
                 Err(refusal) => return Err(refusal.into()),
             }
         }
+        for deleted in forgotten.deleted {
+            let told = self.state.engine.requests.send(Request::RecordingNews(deleted)).await;
+            told.map_err(|_| Refusal::Busy)?;
+        }
         let recordings = u32::try_from(forgotten.recordings.len()).unwrap_or(u32::MAX);
         self.state.engine.ask(|reply| Request::PersonForgotten { person, recordings, reply }).await?;
         tracing::info!(%person, recordings, known = forgotten.known, "a person was forgotten");
@@ -82,6 +88,7 @@ impl House {
             person: person.to_string(),
             known: forgotten.known,
             recordings: forgotten.recordings,
+            archived: forgotten.archived,
             callbacks: forgotten.callbacks.iter().map(ToString::to_string).collect(),
         }))
     }

@@ -44,7 +44,7 @@ pub async fn files(
         // Whether it came or not: the list says what there is.
         let _ = tokio::time::timeout(WAIT, committed.wait_for(|&position| position > seen)).await;
     }
-    let (data, recordings) = (house.state.data.clone(), house.state.recordings.clone());
+    let (data, recordings) = (house.state.data.clone(), house.state.recordings.folder().to_owned());
     let listed = tokio::task::spawn_blocking(move || list(&data, &recordings)).await;
     let failed = |why: String| Fault::not_found(format!("the data folder cannot be listed: {why}"), "look at its rights");
     listed.map_err(|error| failed(error.to_string()))?.map(Json).map_err(|error| failed(error.to_string()))
@@ -71,7 +71,7 @@ pub async fn file(
     let path = PathBuf::from(&query.path);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     let root = match path.strip_prefix("recordings") {
-        Ok(rest) => house.state.recordings.join(rest),
+        Ok(rest) => house.state.recordings.folder().join(rest),
         Err(_) => house.state.data.join(&path),
     };
     // Only what the list names: not the API's token, nor anything outside.

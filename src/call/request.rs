@@ -43,6 +43,8 @@ pub enum Request {
         call: CallId,
         result: crate::facts::HandoffResult,
     },
+    /// What became of a recording after its call, to be written down.
+    RecordingNews(crate::facts::Fact),
     /// The tables have caught up to these positions (bytes) of the journal and of the people stream.
     StoreAt {
         position: u64,

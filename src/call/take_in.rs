@@ -96,7 +96,11 @@ impl Conductor {
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
             MediaEvent::RecordFailed { leg, file, why } => {
                 tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                let call = self.legs.call_of(leg);
                 self.legs.recorded(leg, &file);
+                if let Some(call) = call {
+                    self.record(Fact::RecordingFailed { call, file, why });
+                }
             }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
                 let call = self.legs.call_of(leg);
@@ -122,6 +126,7 @@ impl Conductor {
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
+            Request::RecordingNews(fact) => self.record(fact),
             Request::StoreAt { position, people } => {
                 self.store_at = position;
                 self.note_what_tables_owe();

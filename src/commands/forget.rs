@@ -24,6 +24,9 @@ pub fn forget(config: &Path, text: &str) -> anyhow::Result<()> {
         let callbacks: Vec<_> = forgotten.callbacks.iter().map(ToString::to_string).collect();
         let told = json!({ "person": person.to_string(), "known": forgotten.known, "recordings": forgotten.recordings });
         println!("{told:#}");
+        if !forgotten.archived.is_empty() {
+            println!("the archive still has, sealed: {}; delete them there", forgotten.archived.join(", "));
+        }
         if !callbacks.is_empty() {
             println!("these callbacks have no number any more, close them when the engine runs: {}", callbacks.join(", "));
         }

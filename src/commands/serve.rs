@@ -10,7 +10,7 @@ use dozvon::call::request::{Engine, Request};
 use dozvon::call::serve::{Streams, open_streams, start};
 use dozvon::clock::Moment;
 use dozvon::config::{BookingKind, Config, Region};
-use dozvon::facts::HandoffResult;
+use dozvon::facts::{Fact, HandoffResult};
 use dozvon::ids::{CallId, HandoffId, PersonId};
 use dozvon::pii::Private;
 use dozvon::store::Store;
@@ -59,8 +59,11 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let writer = tokio::spawn(follow(store.clone(), Source::of(&streams.journal), Source::of(&streams.people), folded));
     let core = open_core(&house.config);
     let hooks = receivers(&house.config);
-    let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
+    let (regions, token) = (house.config.regions.clone(), house.config.http_token()?);
+    let shelf = super::recording::shelf(&house.config)?;
+    let keeper = super::recording::keeper(&house.config, shelf.clone(), store.clone());
     let (bind, data) = (house.config.http.bind, house.config.data.clone());
+    let recordings = house.config.recordings();
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let (committed, standby_token) = (streams.journal.committed(), house.config.standby.token.clone());
     let running = start(house, streams)?;
@@ -78,8 +81,11 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         tokio::spawn(deliverer.run(running.clock, tables.clone(), settled));
         tokio::spawn(tell_what_the_core_said(running.engine.clone(), results));
     }
+    let (news, told) = mpsc::channel(SETTLED_WAITING);
+    tokio::spawn(tell_what_became_of_recordings(running.engine.clone(), told));
+    keeper.start(running.clock, tokio::runtime::Handle::current(), tables.clone(), news).context("recordings cannot be kept")?;
     let (free_percent, disk_free_percent) = watch::channel(None);
-    tokio::spawn(disk::watch(vec![data.clone(), recordings.clone()], free_percent));
+    tokio::spawn(disk::watch(vec![data.clone(), recordings], free_percent));
     let printer = Printer {
         data: data.clone(),
         regions: regions.clone(),
@@ -97,7 +103,7 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         data: data.clone(),
         committed,
         standby_token,
-        recordings,
+        recordings: shelf,
         core: core.map(|core| core as Arc<dyn CoreBook>),
         sockets_bound: Arc::new(AtomicBool::new(true)),
         disk_free_percent,
@@ -141,6 +147,12 @@ async fn tell_how_far_the_tables_are(engine: Engine, mut tables: watch::Receiver
 async fn tell_what_the_core_said(engine: Engine, mut results: mpsc::Receiver<(HandoffId, CallId, HandoffResult)>) {
     while let Some((handoff, call, result)) = results.recv().await {
         drop(engine.requests.send(Request::HandoffSettled { handoff, call, result }).await);
+    }
+}
+
+async fn tell_what_became_of_recordings(engine: Engine, mut news: mpsc::Receiver<Fact>) {
+    while let Some(fact) = news.recv().await {
+        drop(engine.requests.send(Request::RecordingNews(fact)).await);
     }
 }
 

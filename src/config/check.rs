@@ -1,6 +1,7 @@
 //! What one section alone cannot know: that names meet, nothing is said twice, secrets are there, and nothing stands open by accident.
 
 use super::read::{File, Placed};
+use super::recording;
 use super::*;
 use std::net::IpAddr;
 use std::path::Path;
@@ -28,7 +29,8 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
     let media = media(file, Path::new(&data));
-    let recording = file.table("recording");
+    let recording = recording::recording(file);
+    let archive = recording::archive(file, env);
     let limits = limits(file);
     let codes = codes(file);
     let standby = standby(file, env);
@@ -52,7 +54,8 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         booking: booking?.value,
         webhooks,
         media: media?,
-        recording: recording?.value,
+        recording: recording?,
+        archive,
         limits: limits?,
         codes: codes?,
         standby: standby?,
@@ -186,6 +189,10 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
                 queue.place("announce_every_s"),
                 "the place told each few seconds wears callers out; write at least 10",
             );
+        }
+        if queue.value.keep_recordings_days == Some(0) {
+            let message = "recordings kept for 0 days are none; write `record = false`, or at least 1 day";
+            file.complain(queue.place("keep_recordings_days"), message);
         }
         if queue.value.title.is_empty() {
             queue.value.title = queue.value.name.to_string();

@@ -5,11 +5,13 @@
 mod calendar;
 mod check;
 mod read;
+mod recording;
 mod secret;
 mod span;
 
 pub use calendar::{Calendar, Hours, Week};
 pub use read::{ConfigError, ConfigErrors};
+pub use recording::{Archive, ArchiveKind, Recording};
 pub use secret::{Secret, read_or_make};
 pub use span::{SpanError, span};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     pub media: Media,
     pub recording: Recording,
+    /// `None`: recordings stay here.
+    pub archive: Option<Archive>,
     pub limits: Limits,
     pub codes: Codes,
     pub standby: Standby,
@@ -117,6 +121,12 @@ impl Config {
     /// Where recordings are kept.
     pub fn recordings(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.data.join("recordings"))
+    }
+
+    /// How long recordings of this queue are kept.
+    pub fn keep_recordings(&self, queue: Option<&QueueId>) -> Duration {
+        let days = queue.and_then(|queue| self.queue(queue)).and_then(|queue| queue.keep_recordings_days);
+        Duration::from_secs(u64::from(days.unwrap_or(self.recording.keep_days)) * 86_400)
     }
 
     /// The token the API wants, `None` if it stands open. Without a token in the configuration one is made at the first start and
@@ -288,6 +298,9 @@ pub struct Queue {
     /// Talks of this queue may be recorded.
     #[serde(default = "yes")]
     pub record: bool,
+    /// How long recordings of this queue are kept; as `[recording]` says if left out.
+    #[serde(default)]
+    pub keep_recordings_days: Option<u32>,
     /// Ask the agent's phone to answer by itself.
     #[serde(default)]
     pub auto_answer: bool,
@@ -446,14 +459,6 @@ pub struct Media {
     /// Without an engine for so long, the media process ends.
     #[serde(rename = "orphan_after_s", with = "seconds", default = "secs::<600>")]
     pub orphan_after: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recording {
-    #[serde(default)]
-    pub enabled: bool,
-    dir: Option<PathBuf>,
 }
 
 /// The warm standby of this line, or the line of this standby: both have the same token.

@@ -72,7 +72,13 @@ impl LedgerFold {
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. }
-            | Fact::PersonForgotten { .. } => {}
+            | Fact::PersonForgotten { .. }
+            | Fact::RecordingFailed { .. }
+            | Fact::RecordingPacked { .. }
+            | Fact::RecordingArchived { .. }
+            | Fact::RecordingNotArchived { .. }
+            | Fact::RecordingDeleted { .. }
+            | Fact::RecordingHeard { .. } => {}
         }
     }
 

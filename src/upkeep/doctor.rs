@@ -281,7 +281,7 @@ fn orphans(found: &mut Findings, config: &Config, orphans: &Orphans, known: &[St
     let before = found.0.len();
     let folder = config.recordings();
     let there: BTreeSet<String> = stems(&folder, &folder);
-    let missing: Vec<String> = known.iter().filter(|file| !there.contains(&stem(file))).cloned().collect();
+    let missing: Vec<String> = known.iter().filter(|file| !there.contains(&super::stem(Path::new(file)))).cloned().collect();
     let mut list = |names: Vec<String>, text: &str, remedy: &str| {
         if !names.is_empty() {
             let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
@@ -300,11 +300,6 @@ fn orphans(found: &mut Findings, config: &Config, orphans: &Orphans, known: &[St
     }
 }
 
-/// A recording may have been packed since: the same name with another ending.
-fn stem(file: &str) -> String {
-    Path::new(file).with_extension("").display().to_string()
-}
-
 fn stems(root: &Path, folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -312,7 +307,7 @@ fn stems(root: &Path, folder: &Path) -> BTreeSet<String> {
         if path.is_dir() {
             found.extend(stems(root, &path));
         } else if let Ok(relative) = path.strip_prefix(root) {
-            found.insert(stem(&relative.display().to_string()));
+            found.insert(super::stem(relative));
         }
     }
     found

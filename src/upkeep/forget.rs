@@ -7,7 +7,7 @@ use crate::booking::reference::ReferenceCore;
 use crate::call::House;
 use crate::call::serve::{open_streams, person_key};
 use crate::clock::Clock;
-use crate::facts::Fact;
+use crate::facts::{Fact, RecordingGone};
 use crate::ids::*;
 use crate::journal::{Body, Record};
 use crate::pii::{PersonKey, Phone};
@@ -23,8 +23,12 @@ use tokio::sync::watch;
 pub struct Forgotten {
     /// The tables had a number.
     pub known: bool,
-    /// Recordings deleted.
+    /// Files of recordings deleted.
     pub recordings: Vec<String>,
+    /// To be written down of each recording.
+    pub deleted: Vec<Fact>,
+    /// Where the archive still has some, sealed.
+    pub archived: Vec<String>,
     /// Open callbacks that nobody can make any more.
     pub callbacks: Vec<TaskId>,
 }
@@ -50,6 +54,11 @@ pub async fn erase(store: &dyn Store, recordings: &Path, person: PersonId) -> Re
         for row in &calls {
             for recording in store.recordings(row.call).await? {
                 forgotten.recordings.extend(delete(recordings, &recording.file)?);
+                if recording.deleted.is_none() {
+                    let (call, file) = (recording.call, recording.file);
+                    forgotten.deleted.push(Fact::RecordingDeleted { call, file, why: RecordingGone::Forgotten });
+                    forgotten.archived.extend(recording.archived.map(|(_, place)| place));
+                }
             }
         }
         match calls.last() {
@@ -68,11 +77,12 @@ pub async fn erase(store: &dyn Store, recordings: &Path, person: PersonId) -> Re
 fn delete(folder: &Path, file: &str) -> Result<Vec<String>, ForgetError> {
     let cannot = |source| ForgetError::Recording { file: file.to_owned(), source };
     let path = folder.join(file);
-    let (Some(parent), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(Vec::new()) };
+    let Some(parent) = path.parent() else { return Ok(Vec::new()) };
+    let stem = super::stem(&path);
     let mut deleted = Vec::new();
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.path();
-        if name.file_stem() == Some(stem) {
+        if stem == super::stem(&name) {
             std::fs::remove_file(&name).map_err(cannot)?;
             deleted.push(name.strip_prefix(folder).unwrap_or(&name).display().to_string());
         }
@@ -98,7 +108,9 @@ pub async fn forget_while_down(house: &House, store: Arc<dyn Store>, who: &Who) 
         ReferenceCore::new(&core, Default::default()).forget(person).await.context("the booking core does not forget")?;
     }
     let fact = Fact::PersonForgotten { person, recordings: u32::try_from(forgotten.recordings.len()).unwrap_or(u32::MAX) };
-    streams.journal.append(&Record { at: clock.now(), body: Body::Fact(fact) });
+    for fact in forgotten.deleted.iter().cloned().chain([fact]) {
+        streams.journal.append(&Record { at: clock.now(), body: Body::Fact(fact) });
+    }
     streams.journal.commit()?;
     let folded = store.people_position().await?;
     streams.people.release(folded, crate::clock::Moment(u64::MAX))?;

@@ -5,6 +5,7 @@
 //! was made. Numbers leave the copy as they leave the primary, but not before our own tables have them.
 
 use crate::journal::{PersonSeen, Reader, Record};
+use crate::recordings::Keyring;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use anyhow::{Context, bail};
@@ -34,7 +35,7 @@ pub struct Listed {
 }
 
 /// In this order: what is named before what names it.
-const PULLED: [&str; 4] = ["recordings", "people", "legs", "journal"];
+const PULLED: [&str; 5] = ["recordings", "scripts", "people", "legs", "journal"];
 
 /// Whether a file below the data folder belongs to the copy.
 pub fn is_pulled(path: &Path) -> bool {
@@ -42,16 +43,19 @@ pub fn is_pulled(path: &Path) -> bool {
     let mut parts = path.components();
     let first = parts.next().map(|part| part.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
     match PULLED.contains(&first.as_str()) {
-        true if first == "recordings" => !name.ends_with(".tmp"),
+        true if first == "recordings" || first == "scripts" => !name.ends_with(".tmp"),
         true => name.ends_with(".log") || name.ends_with(".snap") || name == "epoch",
-        false => first == "keys" || (name == first && (name.ends_with("-key") || name.ends_with(".key"))),
+        false => {
+            first == "keys"
+                || (name == first && (name.ends_with("-key") || name.ends_with(".key") || name.starts_with(Keyring::FILE)))
+        }
     }
 }
 
 /// What there is: the journal is looked at first, so that all it names is in what is looked at after it.
 pub fn list(data: &Path, recordings: &Path) -> std::io::Result<Vec<Listed>> {
     let mut found = Vec::new();
-    for stream in ["journal", "legs", "people", "keys"] {
+    for stream in ["journal", "legs", "people", "scripts", "keys"] {
         below(&data.join(stream), Path::new(stream), &mut found)?;
     }
     below(recordings, Path::new("recordings"), &mut found)?;
@@ -360,7 +364,16 @@ mod tests {
 
     #[test]
     fn only_what_a_successor_needs_is_pulled() {
-        for path in ["journal/0.log", "journal/0.snap", "people/epoch", "legs/0.log", "person-key", "recordings/d/c.wav"] {
+        for path in [
+            "journal/0.log",
+            "journal/0.snap",
+            "people/epoch",
+            "legs/0.log",
+            "person-key",
+            "recording-key-22",
+            "scripts/122-0.yaml",
+            "recordings/d/c.wav",
+        ] {
             assert!(is_pulled(Path::new(path)), "{path}");
         }
         for path in ["http-token", "dozvon.db", "journal/lock", "journal/0.tmp", "reports/x-key", "recordings/c.tmp"] {

@@ -78,6 +78,7 @@ fn answer(request: Request, board: &Mutex<Board>, asked: &Mutex<Vec<String>>) {
             note("drain".to_owned());
             board.lock().unwrap().draining = true;
         }
+        Request::RecordingNews(fact) => note(format!("{fact:?}")),
         Request::HandoffSettled { .. } | Request::StoreAt { .. } => {}
     }
 }

@@ -200,6 +200,9 @@ async fn a_recording_is_heard_whole_or_in_part_and_nothing_outside_its_folder() 
 
     // The second recording's name leads out of the folder.
     assert_eq!(house.get(&format!("/api/v1/recordings/{CALL}?part=1")).await.status, 404);
+    // Who listened is written down; who was refused heard nothing.
+    let asked = house.fake.asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|words| words.starts_with("RecordingHeard") && words.contains("token")).count(), 2);
 }
 
 #[tokio::test]
@@ -384,7 +387,7 @@ impl House {
             data: "/nowhere".into(),
             committed: tokio::sync::watch::channel(0).1,
             standby_token: None,
-            recordings,
+            recordings: dozvon::recordings::Shelf::new(recordings, Default::default()),
             core: None,
             sockets_bound: sockets_bound.clone(),
             disk_free_percent: tokio::sync::watch::channel(Some(41)).1,

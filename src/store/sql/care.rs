@@ -19,6 +19,6 @@ pub async fn orphans(pool: &Pool) -> Result<Orphans, StoreError> {
 }
 
 pub async fn recording_files(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let rows = sqlx::query("SELECT file FROM recordings WHERE ended IS NOT NULL ORDER BY file");
+    let rows = sqlx::query("SELECT file FROM recordings WHERE ended IS NOT NULL AND deleted IS NULL AND here ORDER BY file");
     read(rows.fetch_all(pool).await, "list recordings", |row| row.get("file"))
 }

@@ -1,6 +1,6 @@
 //! The store's doors onto this database.
 
-use super::{Database, cannot, care, delivery, fold, overwrite_deleted, read, rows};
+use super::{Database, cannot, care, delivery, fold, overwrite_deleted, read, recordings, rows};
 use crate::store::*;
 use std::time::Duration;
 
@@ -49,7 +49,19 @@ impl Store for Database {
     }
 
     async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError> {
-        answer(async { read::recordings(self.readers().await?, call).await }).await
+        answer(async { recordings::of_call(self.readers().await?, call).await }).await
+    }
+
+    async fn recordings_due(&self, step: RecordingStep, now: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        answer(async { recordings::due(self.readers().await?, step, now, limit).await }).await
+    }
+
+    async fn recording_tried(&self, file: &str, next_at: Moment) -> Result<(), StoreError> {
+        answer(async { recordings::tried(self.writer().await?, file, next_at).await }).await
+    }
+
+    async fn recordings_kept(&self, after: &str, before: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        answer(async { recordings::kept(self.readers().await?, after, before, limit).await }).await
     }
 
     async fn recording_files(&self) -> Result<Vec<String>, StoreError> {
