@@ -113,7 +113,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         (
             "[media]\nsocket = \"/a/path/that/is/longer/than/any/that/the/kernel/would/take/for/a/socket/in/the/file/system/of/this/machine.sock\"",
             13,
-            &["has 111 bytes, at most 103", "name a shorter `socket`"],
+            &["has 111 bytes, at most 99", "name a shorter `socket`"],
         ),
         ("[[media]]\nthreads = 2", 12, &["there is one `media`; write it as [media]"]),
         ("[number]\nscript = \"122\"", 12, &["write each as [[number]]"]),

@@ -2,7 +2,7 @@
 
 use dozvon::clock::{Clock, Moment};
 use dozvon::ids::{LegId, PlayId};
-use dozvon::media::door::{Hears, LegReport, MediaCommand, MediaEvent, Told};
+use dozvon::media::door::{self, Hears, LegReport, MediaCommand, MediaEvent, Told};
 use dozvon::media::framing::{add_frame, read_frame};
 use dozvon::media::rtp::{HEADER, Mark, Packet, header};
 use dozvon::media::{Line, Start};
@@ -114,6 +114,38 @@ fn killed_media_is_started_anew_and_takes_up_ports_and_recordings() {
         assert!(ms >= 100, "{name} has only {ms} ms");
     }
     engine.wait_for(|event| matches!(event, MediaEvent::RecordFailed { leg: B, file, .. } if file == "never.wav"));
+    engine.say(MediaCommand::Stop);
+    engine.flush();
+    wait_for("the media process to end", || !house.socket().exists());
+}
+
+/// What an upgrade finds whose door says other words than that of the media that runs.
+#[test]
+fn media_of_another_door_is_ended_and_its_legs_stand_where_they_stood() {
+    let house = House::build(9);
+    let mut old = house.media();
+    let mut former = Engine::attach(&house, None);
+    let citizen = former.phone(A);
+    former.say(MediaCommand::Record { leg: A, file: "a.wav".into() });
+    former.all_obeyed();
+    let life = former.life;
+    wait_for("the recording to grow", || std::fs::metadata(house.recording("a.wav")).is_ok_and(|file| file.len() > 4_000));
+    drop(former);
+    let another = house.base().with_file_name("media-0.sock");
+    for end in ["", ".lock"] {
+        let name = |socket: &Path| format!("{}{end}", socket.display());
+        std::fs::rename(name(&house.socket()), name(&another)).unwrap();
+    }
+
+    let mut engine = Engine::attach(&house, Some(BINARY));
+    assert!(ended(&mut old).success(), "the two never run at once");
+    assert!(engine.life != life && engine.legs.is_empty());
+    engine.say(MediaCommand::Open { leg: A, network: "net".into(), near: None, at: citizen.target });
+    let opened = engine.wait_for(|event| matches!(event, MediaEvent::Opened { .. }));
+    assert_eq!(opened, MediaEvent::Opened { leg: A, local: citizen.target.unwrap() });
+    engine.say(MediaCommand::Record { leg: A, file: "a.wav".into() });
+    engine.say(MediaCommand::Close { leg: A });
+    engine.wait_for(|event| matches!(event, MediaEvent::Recorded { leg: A, .. }));
     engine.say(MediaCommand::Stop);
     engine.flush();
     wait_for("the media process to end", || !house.socket().exists());
@@ -304,6 +336,10 @@ impl House {
     }
 
     fn socket(&self) -> PathBuf {
+        door::versioned(&self.base())
+    }
+
+    fn base(&self) -> PathBuf {
         self.folder.path().join("data/media.sock")
     }
 
@@ -343,7 +379,7 @@ struct Engine {
 impl Engine {
     fn attach(house: &House, start: Option<&str>) -> Engine {
         let start = start.map(|program| Start { program: program.into(), config: house.config() });
-        let (line, mut events) = Line::process(house.socket(), start, Clock::start(Moment::ZERO)).unwrap();
+        let (line, mut events) = Line::process(house.base(), start, Clock::start(Moment::ZERO)).unwrap();
         let (up, told) = mpsc::channel();
         std::thread::spawn(move || {
             while let Some(event) = events.blocking_recv() {

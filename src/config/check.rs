@@ -518,8 +518,8 @@ fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
     values(webhooks)
 }
 
-/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is four longer.
-const SOCKET_PATH_MAX: usize = 103;
+/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is longer by `.new` and the door's version.
+const SOCKET_PATH_MAX: usize = 99;
 
 fn media(file: &mut File, data: &Path) -> Option<Media> {
     let media = file.table::<Media>("media")?;
