@@ -4,6 +4,7 @@ use super::conductor::{Conductor, Doors};
 use super::house::House;
 use super::recovery::restore;
 use super::request::{Engine, Request};
+use super::term::Term;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids::{IdSource, ScriptId};
@@ -50,9 +51,9 @@ pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
 }
 
 /// Starts media and the loop. The sockets are bound when this returns.
-pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
+/// With a term, the loop ends when that does.
+pub fn start(house: House, streams: Streams, clock: Clock, term: Option<Term>) -> anyhow::Result<Running> {
     let Streams { journal, people, leg_states, opened, legs } = streams;
-    let clock = Clock::start(opened.last);
     let epoch = opened.epoch;
     if let Err(error) = house.keep_scripts() {
         tracing::warn!(%error, "scripts cannot be kept: calls in the menu would begin anew after a restart with other scripts");
@@ -94,6 +95,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
         ledger: restored.ledger,
         former,
         seed,
+        term,
     };
     let loop_thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

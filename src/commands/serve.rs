@@ -8,7 +8,7 @@ use dozvon::booking::webhook::{Receiver, Webhook};
 use dozvon::call::House;
 use dozvon::call::request::{Engine, Request};
 use dozvon::call::serve::{Streams, open_streams, start};
-use dozvon::clock::Moment;
+use dozvon::clock::{Clock, Moment};
 use dozvon::config::{BookingKind, Config, Region};
 use dozvon::facts::{Fact, HandoffResult};
 use dozvon::ids::{CallId, HandoffId, PersonId};
@@ -18,6 +18,7 @@ use dozvon::store::retention::{self, Kept};
 use dozvon::store::writer::{Folded, Source, follow};
 use dozvon::upkeep::disk;
 use dozvon::upkeep::law::Printer;
+use dozvon::upkeep::lease;
 use dozvon::upkeep::supervisor::Supervisor;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -32,6 +33,8 @@ use tokio::sync::{mpsc, watch};
 const LAST_FOLD: Duration = Duration::from_secs(10);
 /// Exit status when the loop died (EX_SOFTWARE of sysexits.h).
 const FAULT: i32 = 70;
+/// Exit status when the lease was lost (EX_TEMPFAIL).
+const NOT_THE_LINE: i32 = 75;
 /// A case that the booking core did not take for this long becomes an operator's.
 const HAND_OFF_WITHIN: Duration = Duration::from_secs(24 * 3600);
 /// Settled hand-offs that wait for the engine; the deliverer waits beyond it.
@@ -53,6 +56,11 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
 }
 
 async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
+    let clock = Clock::start(streams.last());
+    let held = match lease::lease(&house.config)? {
+        Some(found) => Some(lease::Held::hold(found, &house.config.data, clock).await?),
+        None => None,
+    };
     let store: Arc<dyn Store> = super::store::open(&house.config)?;
     let kept = Kept { people: house.config.limits.people, outbox: house.config.limits.outbox };
     let (folded, tables) = watch::channel(Folded::default());
@@ -66,7 +74,9 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let recordings = house.config.recordings();
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let (committed, standby_token) = (streams.journal.committed(), house.config.standby.token.clone());
-    let running = start(house, streams)?;
+    let term = held.as_ref().map(|held| held.term.clone());
+    let running = start(house, streams, clock, term.clone())?;
+    held.map(|held| tokio::spawn(held.keep()));
     tracing::info!(%bind, "HTTP");
     let zone = regions.first().map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
     tokio::spawn(retention::nightly(store.clone(), running.clock, zone, kept));
@@ -123,6 +133,10 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         // A fault of ours ended the loop. Calls are live: the next life must come at once.
         tracing::error!("the engine's loop died; the journal has everything up to then");
         std::process::exit(FAULT);
+    }
+    if term.is_some_and(|term| term.is_over(clock.now())) {
+        // At once: the other may take the line in a few seconds.
+        std::process::exit(NOT_THE_LINE);
     }
     drop(ended_now);
     // Pages that still listen for events are cut.

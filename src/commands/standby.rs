@@ -1,6 +1,8 @@
 //! `dozvon standby` and `dozvon promote`.
 
 use anyhow::Context;
+use dozvon::config::StoreKind;
+use dozvon::upkeep::lease::{self, Candidate};
 use dozvon::upkeep::standby::{Copy, Folder, Primary, claim, fence, lock};
 use dozvon::upkeep::supervisor::Supervisor;
 use std::os::unix::process::CommandExt;
@@ -29,9 +31,16 @@ pub fn standby(config: &Path, primary: &str) -> anyhow::Result<()> {
     }
     let held = lock(&data)?;
     std::fs::write(data.join(PID_FILE), std::process::id().to_string())?;
-    let copy = Copy::new(Primary::new(primary, token.expose()), data.clone(), recordings);
+    let primary = Primary::new(primary, token.expose());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let promoted = runtime.block_on(pull(copy))?;
+    let promoted = runtime.block_on(async {
+        let shared = match house.config.store.kind {
+            StoreKind::Sqlite => None,
+            StoreKind::Postgres => Some(super::store::open(&house.config)?),
+        };
+        let candidate = lease::lease(&house.config)?.map(|lease| Candidate::new(lease, &data));
+        pull(Copy::new(primary, data.clone(), recordings, shared), candidate, &data).await
+    })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     std::fs::remove_file(data.join(PID_FILE))?;
     if !promoted {
@@ -48,12 +57,13 @@ fn become_engine(config: &Path) -> anyhow::Result<()> {
     Err(error).context("the engine cannot be started; start `dozvon serve` by hand")
 }
 
-async fn pull(mut copy: Copy) -> anyhow::Result<bool> {
+/// Pulls until it is told to stop, or to become the line and may; without being told, once the lease has expired.
+async fn pull(mut copy: Copy, candidate: Option<Candidate>, data: &Path) -> anyhow::Result<bool> {
     let (mut promote, mut stop) = (signal(SignalKind::user_defined1())?, signal(SignalKind::terminate())?);
     let supervisor = Supervisor::of(&|key| std::env::var(key).ok());
     let tell = |word: &str| supervisor.iter().for_each(|supervisor| supervisor.tell(word));
     tell("READY=1");
-    let mut away = None;
+    let (mut away, mut told, mut refused) = (None, false, None);
     loop {
         tell("WATCHDOG=1");
         // A turn that has begun is finished: half of one is never left.
@@ -70,10 +80,31 @@ async fn pull(mut copy: Copy) -> anyhow::Result<bool> {
         let pause = if turn.is_ok() { PACE } else { PAUSE };
         tokio::select! {
             biased;
-            _ = promote.recv() => return Ok(true),
+            _ = promote.recv() => told = true,
             _ = stop.recv() => return Ok(false),
             () = tokio::time::sleep(pause) => {}
         }
+        let Some(candidate) = &candidate else {
+            if told {
+                return Ok(true);
+            } else {
+                continue;
+            };
+        };
+        match candidate.take(data, async || Ok(told || copy.lacks_nothing().await?)).await {
+            Ok(true) => return Ok(true),
+            Ok(false) if told => refuse(&mut refused, "the lease has not expired: stop the engine that holds it"),
+            Ok(false) => refused = None,
+            Err(error) => refuse(&mut refused, &format!("{error:#}")),
+        }
+    }
+}
+
+/// Says once why this is not the line.
+fn refuse(said: &mut Option<String>, why: &str) {
+    if said.as_deref() != Some(why) {
+        tracing::warn!(why, "not promoted");
+        *said = Some(why.to_owned());
     }
 }
 

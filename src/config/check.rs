@@ -33,7 +33,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let archive = recording::archive(file, env);
     let limits = limits(file);
     let codes = codes(file);
-    let standby = standby(file, env);
+    let standby = standby(file, env, store.as_ref());
 
     let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
@@ -494,11 +494,16 @@ fn token(variable: Option<&str>, path: Option<&Path>, env: Environment) -> Resul
     }
 }
 
-fn standby(file: &mut File, env: Environment) -> Option<Standby> {
+fn standby(file: &mut File, env: Environment, store: Option<&Store>) -> Option<Standby> {
     let mut standby = file.table::<Standby>("standby")?;
     match token(standby.value.token_env.as_deref(), standby.value.token_file.as_deref(), env) {
         Ok(token) => standby.value.token = token,
         Err((key, why)) => file.complain(standby.place(key), why),
+    }
+    if standby.value.lease && store.is_some_and(|store| store.kind != StoreKind::Postgres) {
+        let message =
+            "`lease` stands in PostgreSQL; write `kind = \"postgres\"` in [store], or promote by hand and delete this key";
+        file.complain(standby.place("lease"), message);
     }
     Some(standby.value)
 }

@@ -467,6 +467,9 @@ pub struct Media {
 pub struct Standby {
     token_env: Option<String>,
     token_file: Option<PathBuf>,
+    /// The line is whose the lease in PostgreSQL is: a standby takes it, and the line, once it has expired.
+    #[serde(default)]
+    pub lease: bool,
     /// `None`: nothing is given to a standby.
     #[serde(skip)]
     pub token: Option<Secret>,

@@ -101,7 +101,7 @@ async fn fill(config: &Config, folder: &Path, recordings: bool, now: Moment) -> 
     let apart = |path: &Path| {
         let name = path.strip_prefix(from).unwrap_or(path).display().to_string();
         let database = DATABASES.iter().any(|database| name.starts_with(database));
-        STREAMS.contains(&name.as_str()) || database || path == config.recordings() || name.ends_with(".tmp")
+        STREAMS.contains(&name.as_str()) || database || path == config.recordings() || name == "lease" || name.ends_with(".tmp")
     };
     copy_tree(from, &to, &apart)?;
     if recordings && config.recordings().exists() {

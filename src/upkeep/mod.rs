@@ -6,6 +6,7 @@ pub mod disk;
 pub mod doctor;
 pub mod forget;
 pub mod law;
+pub mod lease;
 pub mod neighbour;
 pub mod standby;
 pub mod supervisor;

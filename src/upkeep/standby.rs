@@ -15,6 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A primary that is silent for this long is asked anew.
@@ -131,6 +132,8 @@ pub struct Copy {
     primary: Primary,
     data: PathBuf,
     recordings: PathBuf,
+    /// The tables, if the primary's and ours are the same, on a server; else they are a file of our own.
+    shared: Option<Arc<dyn Store>>,
     /// Position of the journal up to which the copy has it.
     seen: Option<u64>,
     /// Position of the people stream up to which our tables have it.
@@ -138,8 +141,8 @@ pub struct Copy {
 }
 
 impl Copy {
-    pub fn new(primary: Primary, data: PathBuf, recordings: PathBuf) -> Self {
-        Self { primary, data, recordings, seen: None, people: 0 }
+    pub fn new(primary: Primary, data: PathBuf, recordings: PathBuf, shared: Option<Arc<dyn Store>>) -> Self {
+        Self { primary, data, recordings, shared, seen: None, people: 0 }
     }
 
     /// One pull of all that is new, and its fold. Gives the position of the journal that the copy has.
@@ -153,7 +156,7 @@ impl Copy {
         let database = self.data.join("dozvon.db");
         let mut files = self.primary.list(self.seen)?;
         files.sort_by_key(|file| order(&file.path));
-        if !database.exists() {
+        if self.shared.is_none() && !database.exists() {
             // People first, since the primary deletes there what its tables have; then its tables; then all the rest.
             for file in files.iter().filter(|file| file.path.starts_with("people/")) {
                 self.bring(file)?;
@@ -173,6 +176,17 @@ impl Copy {
         let segments = files.iter().filter_map(|file| Some((segment_start(&file.path, "journal/")?, file.bytes)));
         self.seen = segments.map(|(start, bytes)| start + bytes).max();
         self.clear(&files)
+    }
+
+    /// Whether the copy has all that the shared tables have: without it, they would be ahead of the journal for ever.
+    pub async fn lacks_nothing(&self) -> anyhow::Result<bool> {
+        let Some(shared) = &self.shared else { return Ok(true) };
+        let ours = list(&self.data, &self.recordings)?;
+        let end = |stream| {
+            let ends = ours.iter().filter_map(|file| Some(segment_start(&file.path, stream)? + file.bytes));
+            ends.max().unwrap_or_default()
+        };
+        Ok(shared.position().await? <= end("journal/") && shared.people_position().await? <= end("people/"))
     }
 
     fn target(&self, path: &str) -> PathBuf {
@@ -252,6 +266,11 @@ impl Copy {
 
     /// The copy's own tables, from where they are to where the copy is.
     async fn fold(&mut self) -> anyhow::Result<()> {
+        if let Some(shared) = &self.shared {
+            // While the server is away, numbers stay in the copy.
+            self.people = shared.people_position().await.unwrap_or(self.people);
+            return Ok(());
+        }
         let store = SqliteStore::new(&self.data.join("dozvon.db"));
         let mut people = Reader::<PersonSeen>::new(self.data.join("people"));
         let mut at = store.people_position().await?;
@@ -356,7 +375,7 @@ mod tests {
         fs::create_dir(&people).unwrap();
         fs::write(people.join("00000000000000000000.log"), "").unwrap();
         let primary = Primary::new("http://127.0.31.1:1", "token");
-        let mut copy = Copy::new(primary, folder.path().to_owned(), folder.path().join("recordings"));
+        let mut copy = Copy::new(primary, folder.path().to_owned(), folder.path().join("recordings"), None);
         copy.fold().await.unwrap();
         fs::rename(people.join("00000000000000000000.log"), people.join("00000000000000000100.log")).unwrap();
         assert!(copy.fold().await.unwrap_err().to_string().contains("away so long"));
