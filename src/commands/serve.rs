@@ -121,7 +121,8 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     };
     tokio::spawn(obey_signals(running.engine.clone()));
     tokio::spawn(printer.keep_printing(running.engine.clone()));
-    if let Some(supervisor) = Supervisor::of(&|key| std::env::var(key).ok()) {
+    let supervisor = Supervisor::of(&|key| std::env::var(key).ok()).map(Arc::new);
+    if let Some(supervisor) = supervisor.clone() {
         tokio::spawn(supervisor.keep_told(running.engine.clone()));
     }
     let (ended_now, ended) = tokio::sync::oneshot::channel::<()>();
@@ -137,6 +138,9 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     if term.is_some_and(|term| term.is_over(clock.now())) {
         // At once: the other may take the line in a few seconds.
         std::process::exit(NOT_THE_LINE);
+    }
+    if let Some(supervisor) = supervisor {
+        supervisor.tell("STOPPING=1");
     }
     drop(ended_now);
     // Pages that still listen for events are cut.

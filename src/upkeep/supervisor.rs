@@ -6,6 +6,7 @@
 use crate::call::request::Engine;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Of the interval the supervisor waits, how many words fall into it.
@@ -37,7 +38,7 @@ impl Supervisor {
 
     /// Ready; then alive, each time the loop has answered. A loop that does not turn answers nobody, so nothing is said for it, and
     /// the supervisor does what it is there for.
-    pub async fn keep_told(self, engine: Engine) {
+    pub async fn keep_told(self: Arc<Self>, engine: Engine) {
         self.tell("READY=1");
         let Some(interval) = self.watchdog else { return };
         let mut pace = tokio::time::interval(interval / WORDS_PER_INTERVAL);
@@ -47,7 +48,7 @@ impl Supervisor {
             match engine.board().await {
                 Ok(_) => self.tell("WATCHDOG=1"),
                 // The loop has ended by itself: a drain.
-                Err(_) => return self.tell("STOPPING=1"),
+                Err(_) => return,
             }
         }
     }
@@ -102,13 +103,13 @@ mod tests {
         Engine { requests }
     }
 
-    fn told(name: &str, watchdog: &str) -> Supervisor {
+    fn told(name: &str, watchdog: &str) -> Arc<Supervisor> {
         let environment = |key: &str| match key {
             "NOTIFY_SOCKET" => Some(name.to_owned()),
             "WATCHDOG_USEC" => Some(watchdog.to_owned()),
             _ => None,
         };
-        Supervisor::of(&environment).unwrap()
+        Arc::new(Supervisor::of(&environment).unwrap())
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,9 @@ pub struct Plan {
     pub closed: bool,
     /// The script of 122.
     pub script: &'static str,
+    /// Keys of `[store]`, and of `[standby]`.
+    pub store: String,
+    pub standby: &'static str,
     /// Keys of `[media]`.
     pub media: &'static str,
     pub log: &'static str,
@@ -47,6 +50,8 @@ impl Default for Plan {
             pack: false,
             closed: false,
             script: "line",
+            store: String::new(),
+            standby: "",
             media: "inside = true",
             log: "debug,sqlx=warn",
         }
@@ -162,7 +167,7 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, pack, script, media, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, pack, script, store, standby, media, .. } = self;
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -231,6 +236,10 @@ open = true
 
 [standby]
 token_env = "WIRE_PASSWORD"
+{standby}
+
+[store]
+{store}
 "#,
             folder = folder.display()
         );

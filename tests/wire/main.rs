@@ -11,8 +11,11 @@ mod drain;
 mod ear;
 mod engine;
 mod foreign;
+mod lease;
 mod line;
 mod manners;
+#[path = "../postgres/mod.rs"]
+mod postgres;
 mod privacy;
 mod raw;
 mod recording;

@@ -204,7 +204,7 @@ async fn the_supervisor_is_told_of_readiness_life_and_the_end() {
 
 /// The engine is killed with people waiting; the standby on the same addresses (as a machine that took them over) has them all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_promoted_after_kill_9_has_every_callback_and_the_law_holds() {
+async fn a_standby_promoted_after_kill_9_has_every_call_and_the_law_holds() {
     let mut line = Line::open(Plan { recording: true, ..Plan::default() }).await;
     let anna = line.phone_that(20, ANSWERS);
     let served = line.call_queue("+73852000001").await;
@@ -220,7 +220,8 @@ async fn a_standby_promoted_after_kill_9_has_every_callback_and_the_law_holds() 
     let mut standby = Standby::start(&line, &folder);
     // Under load: some talk, some wait, some are in the menu, and one has hung up already.
     let talking = line.call_queue("+73852000002").await;
-    they_talk(&talking, &rings(&anna).await).await;
+    let operator = rings(&anna).await;
+    they_talk(&talking, &operator).await;
     let mut held = Vec::new();
     for number in 3..8 {
         held.push(line.call_queue(&format!("+7385200000{number}")).await);
@@ -242,20 +243,31 @@ async fn a_standby_promoted_after_kill_9_has_every_callback_and_the_law_holds() 
         line.get("/readyz").await.is_ok_and(|ready| ready["ready"] == true).then_some(())
     })
     .await;
-    let ledger = line.ended_as(&[("served", 1), ("cut", 1), ("failed", 5)]).await;
-    assert_eq!((ledger.entered, ledger.open_callbacks), (7, 6));
+    // Nobody was lost: the talk goes on, and whoever waited has the place they waited for.
+    assert_eq!(line.ledger().await.live, 6);
+    assert_eq!(files(&folder.join("data/recordings")).len(), files(&line.folder().join("data/recordings")).len());
+    they_talk(&talking, &operator).await;
+    talking.hang_up();
+    let next = rings(&anna).await;
+    they_talk(&held[0], &next).await;
+    for call in &held[1..] {
+        call.hang_up();
+    }
+    line.ended_as_so_far("abandoned_in_queue", 4).await;
+    held[0].hang_up();
+    let ledger = line.ended_as(&[("served", 3), ("abandoned_in_queue", 4)]).await;
+    assert_eq!((ledger.entered, ledger.open_callbacks), (7, 4));
     // It knows whom to call, and the lives of the old primary stand below its own.
     let callbacks = line.callbacks().await;
     assert!(callbacks.iter().all(|task| task["phone"].as_str().is_some_and(|phone| phone.starts_with("+7"))), "{callbacks:#?}");
     let epoch: u32 = fs::read_to_string(folder.join("data/journal/epoch")).unwrap().trim().parse().unwrap();
     assert!(epoch > 1000, "{epoch}");
-    assert_eq!(files(&folder.join("data/recordings")).len(), files(&line.folder().join("data/recordings")).len());
     // Whoever calls now is served here.
     anna.hang_up_all().await;
     let citizen = line.call_queue("+73852000009").await;
     they_talk(&citizen, &rings(&anna).await).await;
     citizen.hang_up();
-    line.ended_as(&[("served", 2), ("cut", 1), ("failed", 5)]).await;
+    line.ended_as(&[("served", 4), ("abandoned_in_queue", 4)]).await;
     // Killed and started as its unit would, it stays the line.
     standby.end();
     let _again = Standby::start(&line, &folder);
@@ -263,7 +275,7 @@ async fn a_standby_promoted_after_kill_9_has_every_callback_and_the_law_holds() 
         line.get("/readyz").await.is_ok_and(|ready| ready["ready"] == true).then_some(())
     })
     .await;
-    line.ended_as(&[("served", 2), ("cut", 1), ("failed", 5)]).await;
+    line.ended_as(&[("served", 4), ("abandoned_in_queue", 4)]).await;
     // Nor is the old primary's own data ever taken for a copy.
     let wrong = run(&line, &["standby", "--primary", "http://127.0.31.1:1"]).await;
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("is the data of a line"), "{wrong:?}");
@@ -277,13 +289,13 @@ async fn the_doors_of_a_standby_are_shut_without_its_token() {
 }
 
 /// A standby as a process of its own; promoted, it is the same process.
-struct Standby {
+pub struct Standby {
     child: std::process::Child,
     data: PathBuf,
 }
 
 impl Standby {
-    fn start(line: &Line, folder: &Path) -> Self {
+    pub fn start(line: &Line, folder: &Path) -> Self {
         let log = fs::File::create(folder.join("standby.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_dozvon"))
             .args(["standby", "--primary", &format!("http://{}:8122", line.net.ip(2)), "--config"])
@@ -297,7 +309,7 @@ impl Standby {
     }
 
     /// How far the copy is.
-    fn journal_end(&self) -> u64 {
+    pub fn journal_end(&self) -> u64 {
         let segments = fs::read_dir(self.data.join("journal")).into_iter().flatten().flatten();
         let ends = segments.filter_map(|file| {
             let start: u64 = file.file_name().to_str()?.strip_suffix(".log")?.parse().ok()?;

@@ -1,6 +1,6 @@
 //! Whose the line is: one row, and the server's clock says when it expires.
 
-use super::{CONNECT, StoreError, cannot};
+use super::{CONNECT, PostgresStore, StoreError, cannot};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::fmt;
 use std::str::FromStr;
@@ -34,6 +34,8 @@ impl FromStr for Holder {
 pub struct Lease {
     /// A connection of its own: pages and folds do not keep it waiting.
     pool: PgPool,
+    /// Brings the tables up to date, of which the lease is one.
+    tables: PostgresStore,
     length: Duration,
 }
 
@@ -43,11 +45,12 @@ impl Lease {
         let options = PgConnectOptions::from_str(url).map_err(cannot("be found by its address"))?;
         let options = options.application_name("dozvon-lease").options([("statement_timeout", STATEMENT_MS)]);
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT).connect_lazy_with(options);
-        Ok(Self { pool, length })
+        Ok(Self { pool, tables: PostgresStore::new(url)?, length })
     }
 
     /// Who holds it and whether it has expired; `None` if nobody ever took it.
     pub async fn look(&self) -> Result<Option<(Holder, bool)>, StoreError> {
+        self.tables.ready().await?;
         let query = sqlx::query_as::<_, (String, i64, bool)>("SELECT owner, epoch, expires < clock_timestamp() FROM lease");
         let row = query.fetch_optional(&self.pool).await.map_err(cannot("tell who holds the lease"))?;
         Ok(row.map(|(owner, epoch, expired)| (Holder { owner, epoch: epoch.cast_unsigned() }, expired)))
