@@ -3,11 +3,12 @@
 //! `cargo bench --no-default-features --bench acd` prints the percentiles of one decision, then the events per second.
 
 use divan::counter::ItemsCount;
-use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Rules};
+use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Routing, Rules, Seek};
 use dozvon::clock::Moment;
 use dozvon::facts::Party;
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
-use std::collections::{BTreeMap, VecDeque};
+use dozvon::skills::Requirement;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -136,7 +137,7 @@ fn rules(teams: usize) -> Rules {
     let queues = (0..QUEUES).map(|no| {
         let rules = QueueRules {
             region: RegionId(22),
-            requires: BTreeMap::from([(skill(no), 50)]),
+            requires: Requirement::AtLeast(skill(no), 50),
             target: Duration::from_secs(10 + 5 * no as u64),
             priority: (no % 2) as u8,
             max_waiting: 10_000,
@@ -144,6 +145,7 @@ fn rules(teams: usize) -> Rules {
             ring: Duration::from_secs(20),
             wrap_up: Duration::ZERO,
             announce: Some((Duration::from_secs(15), Duration::from_secs(30))),
+            seek: Seek::default(),
         };
         (QueueId::from(format!("queue{no}").as_str()), rules)
     });
@@ -154,8 +156,13 @@ fn rules(teams: usize) -> Rules {
         let skills = known.map(|no| (skill(no), 80)).collect();
         (
             AgentId::from(format!("op{no}").as_str()),
-            AgentRules { region: RegionId(22), skills, always_ready: true, misses_to_break: 3 },
+            AgentRules { region: RegionId(22), skills, always_ready: true, misses_to_break: 3, reserve: false },
         )
     });
-    Rules { queues: queues.collect(), agents: agents.collect(), callbacks: CallbackRules::default() }
+    Rules {
+        queues: queues.collect(),
+        agents: agents.collect(),
+        callbacks: CallbackRules::default(),
+        routing: Routing::installed(),
+    }
 }

@@ -5,6 +5,8 @@ pub mod clock;
 pub mod facts;
 pub mod ids;
 pub mod pii;
+pub mod routing;
+pub mod skills;
 pub mod stream;
 
 // Brains: no clock, no IO, no async.
@@ -12,6 +14,9 @@ pub mod acd;
 pub mod ivr;
 pub mod sip;
 pub mod talk;
+
+// A day in virtual time.
+pub mod simulate;
 
 // Rooms that touch the world.
 #[cfg(feature = "live")]

@@ -92,6 +92,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Route a trace of calls to a roster of agents in virtual time and write what it comes to.
+    Simulate(commands::SimulateArguments),
     /// The tables' database.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -149,6 +151,7 @@ fn main() -> ExitCode {
         Command::Standby { config, primary } => commands::standby(&config, &primary),
         Command::Promote { config } => commands::promote(&config),
         Command::Forget { person, config } => commands::forget(&config, &person),
+        Command::Simulate(arguments) => commands::simulate(arguments),
         Command::Store(StoreCommand::Copy { config, to, to_url_env }) => {
             commands::store_copy(&config, to.as_deref(), to_url_env.as_deref())
         }

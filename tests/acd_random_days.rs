@@ -1,10 +1,12 @@
 //! Random days by seed (a model check): callers come and go, phones ring, fail and reject, agents toggle, rules are reloaded.
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
-use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Rules};
+use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Routing, Rules, Seek};
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::routing::{AgentOrder, Policy};
+use dozvon::skills::Requirement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -68,6 +70,7 @@ struct Day {
     now: Moment,
     step: u32,
     rules: Rules,
+    epoch: u32,
     twins_wanted: bool,
     twins_seen: u32,
     twin: Option<(Acd, u32)>,
@@ -85,6 +88,8 @@ struct NaiveFloor {
     states: BTreeMap<AgentId, AgentStateName>,
     ends: BTreeMap<CallId, u32>,
     missed_by: BTreeMap<CallId, AgentId>,
+    /// How far each wait had come into effect before this turn: stage and overdue.
+    ripe: BTreeMap<CallId, (Option<Duration>, bool)>,
     tasks: BTreeMap<TaskId, PersonId>,
 }
 
@@ -105,6 +110,7 @@ impl Day {
             now: Moment::from_secs(1_000),
             step: 0,
             rules: Rules::default(),
+            epoch: 1,
             twins_wanted: false,
             twins_seen: 0,
             twin: None,
@@ -192,7 +198,8 @@ impl Day {
             }
             88..92 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
             92..95 => self.a_late_word(),
-            95..99 => self.callbacks(),
+            95..98 => self.callbacks(),
+            98 if self.dice.below(20) == 0 => self.a_new_life(),
             _ => self.reload(),
         }
     }
@@ -276,7 +283,7 @@ impl Day {
             if dice.below(8) > 0 {
                 let rules = QueueRules {
                     region: RegionId(22),
-                    requires: BTreeMap::from([(Skill::from(skills[no % 4]), 30 + dice.below(40) as u8)]),
+                    requires: Requirement::AtLeast(Skill::from(skills[no % 4]), 30 + dice.below(40) as u8),
                     target: Duration::from_secs(dice.below(60)),
                     priority: dice.below(2) as u8,
                     max_waiting: dice.below(30) as u32,
@@ -285,6 +292,7 @@ impl Day {
                     wrap_up: Duration::from_secs(dice.below(10)),
                     announce: (dice.below(2) == 0)
                         .then(|| (Duration::from_secs(dice.below(9)), Duration::from_secs(dice.below(9)))),
+                    seek: seek(dice, skills),
                 };
                 queues.insert(QueueId::from(format!("queue{no}").as_str()), rules);
             }
@@ -295,12 +303,26 @@ impl Day {
                 let known = skills.iter().filter(|_| dice.below(2) == 0).collect::<Vec<_>>();
                 let skills = known.into_iter().map(|skill| (Skill::from(*skill), dice.below(100) as u8)).collect();
                 let (always_ready, misses_to_break) = (no % 5 == 0, dice.below(4) as u8);
-                let rules = AgentRules { region: RegionId(22), skills, always_ready, misses_to_break };
+                let reserve = dice.below(8) == 0;
+                let rules = AgentRules { region: RegionId(22), skills, always_ready, misses_to_break, reserve };
                 agents.insert(AgentId::from(format!("op{no}").as_str()), rules);
             }
         }
-        self.rules = Rules { queues, agents, callbacks: CallbackRules::default() };
+        let policy = Policy::ALL[dice.below(Policy::ALL.len() as u64) as usize];
+        let overdue_after = (dice.below(3) == 0).then(|| Duration::from_secs(5 + dice.below(60)));
+        let routing = Routing { policy, overdue_after };
+        self.rules = Rules { queues, agents, callbacks: CallbackRules::default(), routing };
         self.send(Event::RulesChanged(Box::new(self.rules.clone())));
+    }
+
+    /// After a kill: some calls go on; of the others nobody waits, rings or talks any more, and agents go on as they were.
+    fn a_new_life(&mut self) {
+        self.epoch += 1;
+        let calls: Vec<CallId> = self.floor.callers.keys().chain(self.floor.talks.values()).copied().collect();
+        let kept: BTreeSet<CallId> = calls.into_iter().filter(|_| self.dice.below(2) == 0).collect();
+        self.send(Event::EngineStarted { epoch: self.epoch, kept: kept.clone() });
+        let left = self.floor.callers.keys().chain(self.floor.talks.values()).filter(|call| !kept.contains(call)).count();
+        assert_eq!(left, 0, "seed {} step {}: somebody waits or talks on a dead line", self.seed, self.step);
     }
 
     fn queue(&mut self) -> QueueId {
@@ -342,6 +364,7 @@ impl Day {
             }
             self.see(command);
         }
+        self.floor.ripe = self.floor.callers.keys().map(|call| (*call, self.ripe(*call))).collect();
         let place = format!("seed {} step {}", self.seed, self.step);
         self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
         self.nobody_is_free_for_who_waits(&place);
@@ -426,44 +449,90 @@ impl Day {
         }
     }
 
-    /// The slow and plain way to choose: all waiting callers, one by one.
+    /// The slow and plain way to choose: all waiting callers, one by one. How far the policies of one rank agree is not said here.
     fn is_the_best_choice(&self, call: CallId, agent: &AgentId, place: &str) {
-        assert!(self.may_serve(agent, &self.floor.callers[&call].queue), "{place}: lacks the skill");
-        let waiting = self.floor.callers.iter().filter(|(_, caller)| !caller.offered && self.may_serve(agent, &caller.queue));
+        assert!(self.may_serve(agent, call), "{place}: lacks the skill");
+        // Who ripened within this turn may have been chosen, or passed over, just before.
+        let settled = |call: CallId| self.floor.ripe.get(&call).is_none_or(|ripe| *ripe == self.ripe(call));
+        if !settled(call) {
+            return;
+        }
+        let contends =
+            |(other, caller): &(&CallId, &NaiveCaller)| !caller.offered && settled(**other) && self.may_serve(agent, **other);
+        let waiting = self.floor.callers.iter().filter(contends);
         let best = waiting.map(|(call, _)| *call).reduce(|best, other| if self.is_before(other, best) { other } else { best });
-        assert_eq!(best, Some(call), "{place}: somebody else was next");
+        let best = best.unwrap_or_else(|| panic!("{place}: nobody waits"));
+        if matches!(self.rules.routing.policy, Policy::TargetWait | Policy::LongestWait | Policy::StrictPriority) {
+            assert_eq!(best, call, "{place}: somebody else was next");
+        } else {
+            assert_eq!(self.class_of(best), self.class_of(call), "{place}: somebody of a higher rank was next");
+        }
         if self.floor.missed_by.get(&call) == Some(agent) {
-            let queue = &self.floor.callers[&call].queue;
             let ready = |(other, state): (&AgentId, &AgentStateName)| {
-                *state == AgentStateName::Ready && other != agent && self.may_serve(other, queue)
+                *state == AgentStateName::Ready && other != agent && self.may_serve(other, call)
             };
             assert!(!self.floor.states.iter().any(ready), "{place}: the same agent twice in a row, and not alone");
         }
     }
 
     fn is_before(&self, a: CallId, b: CallId) -> bool {
-        let [a, b] = [a, b].map(|call| {
-            let caller = &self.floor.callers[&call];
-            let rules = &self.rules.queues[&caller.queue];
-            let (entered, place) = self.floor.entries[&call];
-            let wait = self.now.since(entered).as_micros();
-            let target = rules.target.as_micros().max(1);
-            (caller.urgent, u16::from(caller.priority) + u16::from(rules.priority), wait, target, place)
-        });
-        let by_class = (a.0, a.1).cmp(&(b.0, b.1));
-        by_class.then((a.2 * b.3).cmp(&(b.2 * a.3))).then(b.4.cmp(&a.4)).is_gt()
+        let (class_a, class_b) = (self.class_of(a), self.class_of(b));
+        if class_a != class_b {
+            return class_a > class_b;
+        }
+        let [(entered_a, place_a), (entered_b, place_b)] = [a, b].map(|call| self.floor.entries[&call]);
+        if class_a.0 && entered_a != entered_b {
+            return entered_a < entered_b;
+        }
+        let [score_a, score_b] = if class_a.0 { [0.0, 0.0] } else { [a, b].map(|call| self.score(call)) };
+        // Of one queue who entered first is always first.
+        score_a.total_cmp(&score_b).then(place_b.cmp(&place_a)).is_gt()
     }
 
-    fn may_serve(&self, agent: &AgentId, queue: &QueueId) -> bool {
-        let (Some(agent), Some(queue)) = (self.rules.agents.get(agent), self.rules.queues.get(queue)) else { return false };
-        queue.requires.iter().all(|(skill, least)| agent.skills.get(skill).is_some_and(|level| level >= least))
+    fn ripe(&self, call: CallId) -> (Option<Duration>, bool) {
+        (self.acd.ripe_wait(call), self.acd.is_overdue(call))
+    }
+
+    fn class_of(&self, call: CallId) -> (bool, bool, u16) {
+        let caller = &self.floor.callers[&call];
+        if self.acd.is_overdue(call) {
+            return (true, false, 0);
+        }
+        (false, caller.urgent, u16::from(caller.priority) + u16::from(self.rules.queues[&caller.queue].priority))
+    }
+
+    fn score(&self, call: CallId) -> f64 {
+        let target = self.rules.queues[&self.floor.callers[&call].queue].target.as_secs_f64().max(1e-6);
+        let wait = self.wait(call).as_secs_f64();
+        match self.rules.routing.policy {
+            Policy::TargetWait => wait / target,
+            Policy::LongestWait => wait,
+            Policy::StrictPriority => -target,
+            Policy::TargetBalance | Policy::QueueRatio => 0.0,
+        }
+    }
+
+    fn wait(&self, call: CallId) -> Duration {
+        self.now.since(self.floor.entries[&call].0)
+    }
+
+    /// By the skills, and by what the wait has relaxed; a stage that begins this very moment may or may not have come.
+    fn may_serve(&self, agent: &AgentId, call: CallId) -> bool {
+        let Some(queue) = self.floor.callers.get(&call).and_then(|caller| self.rules.queues.get(&caller.queue)) else {
+            return false;
+        };
+        let Some(agent) = self.rules.agents.get(agent) else { return false };
+        let wait = self.acd.ripe_wait(call).unwrap_or_default();
+        let relaxed = |(after, requires): &(Duration, Requirement)| *after <= wait && requires.fulfilled_by(&agent.skills);
+        let will_do = queue.requires.fulfilled_by(&agent.skills) || queue.seek.relax.iter().any(relaxed);
+        will_do && (!agent.reserve || queue.seek.reserves_after.is_some_and(|after| after <= wait))
     }
 
     fn nobody_is_free_for_who_waits(&self, place: &str) {
-        let waiting: BTreeSet<&QueueId> =
-            self.floor.callers.values().filter(|caller| !caller.offered).map(|caller| &caller.queue).collect();
+        let waiting: Vec<CallId> =
+            self.floor.callers.iter().filter(|(_, caller)| !caller.offered).map(|(call, _)| *call).collect();
         for agent in self.acd.agents().filter(|agent| agent.state == AgentStateName::Ready) {
-            assert!(!waiting.iter().any(|queue| self.may_serve(&agent.agent, queue)), "{place}: {} is free", agent.agent);
+            assert!(!waiting.iter().any(|call| self.may_serve(&agent.agent, *call)), "{place}: {} is free", agent.agent);
         }
     }
 
@@ -480,6 +549,19 @@ impl Day {
             }
             None => {}
         }
+    }
+}
+
+fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {
+    let mut some = |one_in: u64| dice.below(one_in) == 0;
+    let (relaxes, prefers, reserves, ordered) = (some(2), some(3), some(2), some(2));
+    let requirement =
+        |dice: &mut Dice| Requirement::AtLeast(Skill::from(skills[dice.below(4) as usize]), 10 + dice.below(60) as u8);
+    Seek {
+        relax: if relaxes { vec![(Duration::from_secs(dice.below(20)), requirement(dice))] } else { Vec::new() },
+        prefers: prefers.then(|| requirement(dice)),
+        reserves_after: reserves.then(|| Duration::from_secs(dice.below(30))),
+        agents: ordered.then(|| AgentOrder::ALL[dice.below(AgentOrder::ALL.len() as u64) as usize]),
     }
 }
 

@@ -9,10 +9,11 @@
 //! Time runs deadline by deadline up to the next line; at the very moment of a deadline the line comes first, unless it is
 //! `time passes`.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Rules};
+use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
 use dozvon::clock::Moment;
 use dozvon::facts::{Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::skills::Requirement;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -211,6 +212,8 @@ impl Scene {
             let (name, parts) = rule.split_once(':').ok_or("a colon")?;
             let agent = self.rules.agents.entry(name.into()).or_insert_with(plain_agent);
             parts.split(';').try_for_each(|part| agent_part(agent, part.trim()))
+        } else if let Some(rule) = rule.strip_prefix("routing: ") {
+            rule.split(';').try_for_each(|part| routing_part(&mut self.rules.routing, part.trim()))
         } else if let Some(rule) = rule.strip_prefix("callbacks: ") {
             let region = rule.strip_prefix("closed in region ").ok_or("closed in region")?;
             self.rules.callbacks.closed.insert(RegionId(number(region)? as u16), true);
@@ -329,7 +332,7 @@ impl Scene {
 fn plain_queue() -> QueueRules {
     QueueRules {
         region: RegionId(0),
-        requires: BTreeMap::new(),
+        requires: Requirement::default(),
         target: Duration::from_secs(20),
         priority: 0,
         max_waiting: 100,
@@ -337,17 +340,26 @@ fn plain_queue() -> QueueRules {
         ring: Duration::from_secs(15),
         wrap_up: Duration::ZERO,
         announce: None,
+        seek: Seek::default(),
     }
 }
 
 fn plain_agent() -> AgentRules {
-    AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready: false, misses_to_break: 0 }
+    AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready: false, misses_to_break: 0, reserve: false }
 }
 
 fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
     let words: Vec<&str> = part.split_whitespace().collect();
     match words[..] {
-        ["needs", ..] => queue.requires = skill_list(&part["needs".len()..], 1)?,
+        ["needs", ..] if part.contains(">=") => queue.requires = requirement(&part["needs".len()..])?,
+        ["needs", ..] => queue.requires = skill_list(&part["needs".len()..], 1)?.into(),
+        ["prefers", ..] => queue.seek.prefers = Some(requirement(&part["prefers".len()..])?),
+        ["after", secs, "s", "needs", ..] => {
+            let requires = requirement(part.split_once("needs").ok_or("needs")?.1)?;
+            queue.seek.relax.push((seconds(secs)?, requires));
+        }
+        ["reserves", "after", secs, "s"] => queue.seek.reserves_after = Some(seconds(secs)?),
+        ["agents", order] => queue.seek.agents = Some(word(order)?),
         ["target", secs, "s"] => queue.target = seconds(secs)?,
         ["priority", level] => queue.priority = number(level)? as u8,
         ["at", "most", limit] => queue.max_waiting = number(limit)? as u32,
@@ -360,11 +372,25 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
     Ok(())
 }
 
+fn requirement(text: &str) -> Said<Requirement> {
+    Requirement::parse(text).map_err(|error| error.to_string())
+}
+
+fn routing_part(routing: &mut Routing, part: &str) -> Said<()> {
+    match part.split_whitespace().collect::<Vec<_>>()[..] {
+        ["policy", policy] => routing.policy = word(policy)?,
+        ["overdue", "after", secs, "s"] => routing.overdue_after = Some(seconds(secs)?),
+        _ => return Err(format!("routing rule not understood: {part}")),
+    }
+    Ok(())
+}
+
 fn agent_part(agent: &mut AgentRules, part: &str) -> Said<()> {
     let words: Vec<&str> = part.split_whitespace().collect();
     match words[..] {
         ["with", ..] => agent.skills = skill_list(&part["with".len()..], 100)?,
         ["always", "ready"] => agent.always_ready = true,
+        ["reserve"] => agent.reserve = true,
         ["break", "after", misses, "misses"] => agent.misses_to_break = number(misses)? as u8,
         _ => return Err(format!("agent rule not understood: {part}")),
     }

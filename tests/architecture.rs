@@ -7,14 +7,15 @@ use std::fs;
 use std::path::Path;
 
 /// Words every room may use.
-const WORDS: [&str; 5] = ["clock", "facts", "ids", "pii", "stream"];
+const WORDS: [&str; 7] = ["clock", "facts", "ids", "pii", "routing", "skills", "stream"];
 
 /// A room and the other rooms it may name.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("acd", &[]),
     ("ivr", &[]),
     ("talk", &[]),
     ("sip", &[]),
+    ("simulate", &["acd"]),
     ("media", &[]),
     ("journal", &[]),
     ("config", &[]),
@@ -30,7 +31,7 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
 ];
 
 /// Rooms that know neither time nor the world. Of `sip`, the shell alone may.
-const BRAINS: [&str; 4] = ["acd", "ivr", "talk", "sip"];
+const BRAINS: [&str; 5] = ["acd", "ivr", "simulate", "talk", "sip"];
 const SHELLS: [&str; 1] = ["sip/shell.rs"];
 
 /// What no brain may touch.

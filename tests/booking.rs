@@ -25,7 +25,7 @@ const HANDOFF: HandoffId = HandoffId(5);
 const SECRET: &str = "between us two";
 
 #[tokio::test]
-async fn a_case_is_taken_once_though_the_core_was_down_and_its_answer_was_lost() {
+async fn c47_a_case_is_taken_once_though_the_core_was_down_and_its_answer_was_lost() {
     let bench = Bench::new();
     bench.request(HANDOFF, "doctor").await;
     let deliverer = bench.deliverer();
@@ -51,7 +51,7 @@ async fn a_case_is_taken_once_though_the_core_was_down_and_its_answer_was_lost()
 }
 
 #[tokio::test]
-async fn a_settlement_that_was_lost_with_the_engine_is_asked_for_again() {
+async fn c47_a_settlement_that_was_lost_with_the_engine_is_asked_for_again() {
     let bench = Bench::new();
     bench.request(HANDOFF, "other").await;
     let first = bench.deliverer().turn(secs(100)).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_held_slot_is_nobody_elses_until_the_hold_runs_out() {
 }
 
 #[tokio::test]
-async fn an_event_refused_twice_for_now_arrives_once_signed_and_in_order() {
+async fn c47_an_event_refused_twice_for_now_arrives_once_signed_and_in_order() {
     let receiver = Heard::serve(|n| if n < 2 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }).await;
     let bench = Bench::new();
     bench.store.receiver_add("mis").await.unwrap();

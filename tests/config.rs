@@ -38,6 +38,14 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[archive]\nkind = \"s3\"\nurl = \"http://s\"\nbucket = \"b\"\naccess_key = \"a\"", 13, &["add `secret_env`"]),
         ("[[queue]]\nname = \"therapy\"", 13, &["queue `therapy` is defined twice; rename or delete one"]),
         ("[[queue]]\nname = \"x\"\nrequires = { a = 0 }", 14, &["level 0 of skill `a`", "1 to 100"]),
+        ("[[queue]]\nname = \"x\"\nrequires = \"a >= 0\"", 14, &["at character 6", "from 1 to 100"]),
+        ("[[queue]]\nname = \"x\"\nrequires = \"a and\"", 14, &["a skill is missing at the end"]),
+        ("[[queue]]\nname = \"x\"\nrequires = 5", 14, &["write { skill = level } or"]),
+        ("[[queue]]\nname = \"x\"\nprefers = { a = 101 }", 14, &["level 101 of skill `a`"]),
+        ("[[queue]]\nname = \"x\"\nrelax = [{ after_s = 0, requires = \"a\" }]", 14, &["at least 1 s", "sort them"]),
+        ("[[queue]]\nname = \"x\"\nagents = \"laziest\"", 14, &["[[queue]] `agents`", "`longest_idle`"]),
+        ("[acd]\npolicy = \"luck\"", 13, &["[acd] `policy`", "`target_balance`", "`strict_priority`"]),
+        ("[acd]\nrule = 1", 13, &["[acd] knows no key `rule`", "`policy`"]),
         ("[[queue]]\nname = \"x\"\nskill = \"a\"\nrequires = { a = 5 }", 14, &["keep one"]),
         ("[[queue]]\nname = \"x\"\nregion = 22", 14, &["region 22 is not defined; regions are: 0"]),
         ("[[agent]]\nuser = \"a\"\nskills = { terapy = 50 }", 14, &["skill `terapy` is not defined; skills are: therapy"]),
@@ -235,6 +243,20 @@ fn the_shipped_files_are_sound() {
     let bench = Config::parse_with("bench.toml", &bench, &|_| None).unwrap();
     assert_eq!(bench.agents.len(), 2500);
     assert!(matches!(bench.agents[2499].phone, AgentPhone::Stands { always_ready: true, .. }));
+}
+
+#[test]
+fn a_requirement_is_a_table_of_levels_or_an_expression() {
+    let config = parse(&format!(
+        "{SOUND}[[queue]]\nname = \"a\"\nrequires = {{ therapy = 5, tatar = 1 }}\n\
+         [[queue]]\nname = \"b\"\nrequires = \"therapy >= 5 and tatar\"\nrelax = [{{ after_s = 30, requires = \"therapy\" }}]\n"
+    ))
+    .unwrap();
+    let queue = |name: &str| config.queue(&QueueId::from(name)).unwrap();
+    assert_eq!(queue("a").requires.0.to_string(), "tatar >= 1 and therapy >= 5");
+    assert_eq!(queue("b").requires.0.to_string(), "therapy >= 5 and tatar >= 1");
+    assert_eq!(queue("b").relax[0].requires.0.to_string(), "therapy >= 1");
+    assert_eq!(queue("b").relax[0].after, std::time::Duration::from_secs(30));
 }
 
 fn parse(text: &str) -> Result<Config, dozvon::config::ConfigErrors> {

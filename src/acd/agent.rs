@@ -1,7 +1,7 @@
 //! One agent's day: offline, ready, offered, talking, wrapping up, on a break; and what a missed offer says about the agent.
 
 use super::deadlines::Timer;
-use super::matching::GroupNo;
+use super::groups::GroupNo;
 use super::queue::QueueNo;
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
@@ -26,6 +26,12 @@ const UNATTENDED_BREAK: Duration = Duration::from_secs(60);
 /// The number of an agent inside this brain. An agent keeps it for the life of the engine, also over a removal and a return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct AgentNo(u32);
+
+impl AgentNo {
+    pub fn number(self) -> u64 {
+        u64::from(self.0)
+    }
+}
 
 /// Since when an agent is without work; `turn` orders agents freed at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +95,12 @@ pub(super) struct Agent {
     failures_in_a_row: u8,
     pub served: u32,
     pub missed: u32,
+    /// All talks of this life of the engine, and all time on duty up to `on_duty_since`.
+    pub talked: Duration,
+    on_duty: Duration,
+    on_duty_since: Option<Moment>,
+    /// The place in the list of agents, from 0.
+    pub listed_at: u32,
 }
 
 /// What follows from a missed offer, unless the agent wished something else meanwhile.
@@ -109,6 +121,13 @@ impl State {
             State::Talking { .. } => AgentStateName::Talking,
             State::WrapUp { .. } => AgentStateName::WrapUp,
             State::OnBreak { .. } => AgentStateName::OnBreak,
+        }
+    }
+
+    pub fn is_on_duty(&self) -> bool {
+        match self {
+            State::Ready { .. } | State::Offered { .. } | State::Talking { .. } | State::WrapUp { .. } => true,
+            State::Offline | State::Unreachable | State::OnBreak { .. } => false,
         }
     }
 
@@ -137,11 +156,16 @@ impl Agent {
             failures_in_a_row: 0,
             served: 0,
             missed: 0,
+            talked: Duration::ZERO,
+            on_duty: Duration::ZERO,
+            on_duty_since: None,
+            listed_at: 0,
         }
     }
 
-    pub fn obey(&mut self, rules: &AgentRules) {
+    pub fn obey(&mut self, rules: &AgentRules, listed_at: u32) {
         self.listed = true;
+        self.listed_at = listed_at;
         self.region = rules.region;
         self.always_ready = rules.always_ready;
         self.misses_to_break = rules.misses_to_break;
@@ -156,6 +180,12 @@ impl Agent {
             Wish::Work if !self.reachable => State::Unreachable,
             Wish::Work => State::Ready { idle },
         }
+    }
+
+    /// The share of the time on duty spent in talks, in millionths.
+    pub fn occupied_ppm(&self, now: Moment) -> u64 {
+        let on_duty = self.on_duty + self.on_duty_since.map_or(Duration::ZERO, |since| now.since(since));
+        (self.talked.as_micros() * 1_000_000 / on_duty.as_micros().max(1)) as u64
     }
 
     pub fn answered(&mut self) {
@@ -303,6 +333,20 @@ impl Acd {
     /// The one door to an agent's state: keeps the index of ready agents and the deadlines, and writes the change down.
     pub(super) fn agent_becomes(&mut self, now: Moment, no: AgentNo, state: State) {
         let agent = &mut self.agents[no];
+        match (agent.state.is_on_duty(), state.is_on_duty()) {
+            (false, true) => {
+                agent.on_duty_since = Some(now);
+                self.groups.comes_on_duty(agent.group);
+            }
+            (true, false) => {
+                agent.on_duty += agent.on_duty_since.take().map_or(Duration::ZERO, |since| now.since(since));
+                self.groups.goes_off_duty(agent.group);
+            }
+            (true, true) | (false, false) => {}
+        }
+        if let (State::Talking { .. }, true) = (&agent.state, agent.state != state) {
+            agent.talked += now.since(agent.since);
+        }
         match &agent.state {
             State::Ready { idle } => self.groups.no_longer_ready(agent.group, *idle, no),
             State::WrapUp { until, .. } => self.deadlines.clear(*until, Timer::WrapUpEnds(no)),

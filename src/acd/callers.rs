@@ -2,7 +2,7 @@
 
 use super::agent::AgentNo;
 use super::deadlines::Timer;
-use super::queue::{Caller, Rank};
+use super::queue::{Caller, Rank, Stage};
 use super::{Acd, Command};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
@@ -23,19 +23,29 @@ impl Acd {
             (caller.rank.urgent, caller.rank.priority) = (urgent, priority);
             if let Some(old) = stands {
                 let waiting = &mut self.queues[caller.queue].waiting;
-                waiting.remove(&old);
-                waiting.insert(caller.rank);
+                waiting.remove(caller.stage, &old);
+                waiting.insert(caller.stage, caller.rank);
             }
             return;
         }
-        let (earlier, freed) = self.take_out(call, QueueLeft::Transferred);
+        let (earlier, freed) = self.take_out(now, call, QueueLeft::Transferred);
         self.record(Fact::QueueEntered { call, queue: queue.clone(), priority: priority.0, urgent: urgent.0 });
         match target {
             Some(no) => {
                 self.places += 1;
-                let rank = Rank { urgent, priority, entered: now, place: self.places, call };
-                let mut caller =
-                    Caller { queue: no, rank, joined: now, offer: None, missed_by: None, announce_at: None, wait_ends: None };
+                let rank = Rank { overdue: Reverse(false), urgent, priority, entered: now, place: self.places, call };
+                let mut caller = Caller {
+                    queue: no,
+                    rank,
+                    joined: now,
+                    offer: None,
+                    missed_by: None,
+                    announce_at: None,
+                    wait_ends: None,
+                    stage: Stage::default(),
+                    ripens: None,
+                };
+                self.demand.caller_came(now, no);
                 if let Some(earlier) = earlier {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
@@ -52,7 +62,8 @@ impl Acd {
 
     fn enter_queue(&mut self, now: Moment, caller: Caller) {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
-        if queue.is_full() && self.longest_idle(queue, None).is_none() {
+        let stage = queue.stage_after(now.since(caller.rank.entered)).0;
+        if queue.is_full() && !self.somebody_ready(queue, stage, None) {
             let id = queue.id.clone();
             return self.turn_away(call, id, QueueLeft::Full);
         }
@@ -62,7 +73,7 @@ impl Acd {
     }
 
     pub(super) fn caller_left(&mut self, now: Moment, call: CallId, why: QueueLeft) {
-        if let (_, Some(agent)) = self.take_out(call, why) {
+        if let (_, Some(agent)) = self.take_out(now, call, why) {
             self.agent_after_withdrawal(now, agent);
         }
     }
@@ -74,7 +85,7 @@ impl Acd {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
             None if caller.wait_ends.is_some_and(|end| end <= now) => self.overflow(now, call, QueueLeft::WaitedTooLong),
             None => {
-                self.queues[caller.queue].waiting.insert(caller.rank);
+                self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
             }
         }
     }
@@ -102,11 +113,42 @@ impl Acd {
     }
 
     pub(super) fn overflow(&mut self, now: Moment, call: CallId, why: QueueLeft) {
-        let (Some(caller), freed) = self.take_out(call, why) else { return };
+        let (Some(caller), freed) = self.take_out(now, call, why) else { return };
         let queue = self.queues[caller.queue].id.clone();
         self.command(Command::Overflow { call, queue, why });
         if let Some(agent) = freed {
             self.agent_after_withdrawal(now, agent);
+        }
+    }
+
+    /// The wait has brought the caller to where more agents will do, or before all who entered later.
+    pub(super) fn caller_ripens(&mut self, now: Moment, call: CallId) {
+        self.ripen(now, call);
+        if self.callers.get(&call).is_some_and(|caller| caller.offer.is_none()) {
+            self.seek_agent(now, call);
+        }
+    }
+
+    /// Stage and rank by the time waited, and the moment when they change next.
+    pub(super) fn ripen(&mut self, now: Moment, call: CallId) {
+        let Some(caller) = self.callers.get_mut(&call) else { return };
+        let queue = &mut self.queues[caller.queue];
+        let wait = now.since(caller.rank.entered);
+        let stands = queue.waiting.remove(caller.stage, &caller.rank);
+        let (stage, next_stage) = queue.stage_after(wait);
+        caller.stage = stage;
+        let overdue_in = self.overdue_after.map(|after| after.saturating_sub(wait));
+        caller.rank.overdue = Reverse(overdue_in.is_some_and(|rest| rest.is_zero()));
+        if stands {
+            queue.waiting.insert(caller.stage, caller.rank);
+        }
+        if let Some(at) = caller.ripens.take() {
+            self.deadlines.clear(at, Timer::Ripens(call));
+        }
+        let rest = next_stage.into_iter().chain(overdue_in.filter(|rest| !rest.is_zero())).min();
+        if let Some(rest) = rest {
+            caller.ripens = Some(now + rest);
+            self.deadlines.set(now + rest, Timer::Ripens(call));
         }
     }
 
@@ -116,8 +158,11 @@ impl Acd {
     }
 
     /// Out of the queue without an answer. Gives the agent whose phone rang for this caller: free again, not yet settled.
-    pub(super) fn take_out(&mut self, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
+    pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
         let Some(caller) = self.forget_caller(call) else { return (None, None) };
+        if why == QueueLeft::Abandoned || why == QueueLeft::WaitedTooLong {
+            self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
+        }
         let queue = self.queues[caller.queue].id.clone();
         let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
         self.record(Fact::QueueLeft { call, queue, why });
@@ -126,18 +171,22 @@ impl Acd {
 
     pub(super) fn forget_caller(&mut self, call: CallId) -> Option<Caller> {
         let caller = self.callers.remove(&call)?;
-        self.queues[caller.queue].waiting.remove(&caller.rank);
+        self.queues[caller.queue].waiting.remove(caller.stage, &caller.rank);
         if let Some(at) = caller.announce_at {
             self.deadlines.clear(at, Timer::Announcement(call));
         }
         if let Some(at) = caller.wait_ends {
             self.deadlines.clear(at, Timer::WaitEnds(call));
         }
+        if let Some(at) = caller.ripens {
+            self.deadlines.clear(at, Timer::Ripens(call));
+        }
         Some(caller)
     }
 
     /// By the rules of the caller's queue, at entry and when the rules change. An announcement already planned stays.
     pub(super) fn set_caller_deadlines(&mut self, now: Moment, call: CallId) {
+        self.ripen(now, call);
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let rules = &self.queues[caller.queue].rules;
         if let Some(at) = caller.wait_ends.take() {

@@ -6,7 +6,7 @@ use crate::ids::{CallId, OfferId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What is due. Each has at most one entry: one ring an offer, one end an agent's state, two a waiting caller.
+/// What is due. Each has at most one entry: one ring an offer, one end an agent's state, three a waiting caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Timer {
     RingEnds(OfferId),
@@ -14,6 +14,8 @@ pub(super) enum Timer {
     PauseEnds(AgentNo),
     Announcement(CallId),
     WaitEnds(CallId),
+    /// The caller comes to the next stage of the queue's timeline, or is overdue.
+    Ripens(CallId),
 }
 
 /// Whoever sets a timer keeps its moment, so that it can be cleared without a search.

@@ -3,8 +3,9 @@
 use super::Acd;
 use super::agent::{AgentNo, State};
 use super::deadlines::Timer;
+use super::groups::Staff;
 use super::offers::Offer;
-use super::queue::Caller;
+use super::queue::{Caller, QueueNo};
 use crate::ids::{AgentId, CallId, OfferId, QueueId};
 
 /// A mistake of ours, never the world's.
@@ -60,7 +61,7 @@ impl Acd {
         tracing::error!(%violation, %call, "the queue brain caught itself at a mistake");
         self.violations += 1;
         if let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) {
-            self.queues[caller.queue].waiting.insert(caller.rank);
+            self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
         }
     }
 
@@ -82,9 +83,11 @@ impl Acd {
             let talks_of = if let State::Talking { queue, .. } = &agent.state { queue_is_known(*queue) } else { true };
             self.agents.known(&agent.id) == Some(no) && self.groups.get(agent.group).is_some() && talks_of
         });
-        let queues = self.queues.numbers().all(|no| self.queues[no].groups.iter().all(|group| self.groups.get(*group).is_some()));
+        let queues =
+            self.queues.numbers().all(|no| self.queues[no].groups.iter().all(|(group, ..)| self.groups.get(*group).is_some()));
         let groups = self.groups.iter().all(|group| {
-            group.queues.iter().all(|no| queue_is_known(*no)) && group.ready.iter().all(|(_, no)| self.agents.get(*no).is_some())
+            group.serves.iter().all(|serves| queue_is_known(serves.queue))
+                && group.ready.iter().all(|(_, no)| self.agents.get(*no).is_some())
         });
         let offers = self.offers.values().all(|offer| queue_is_known(offer.queue) && self.agents.get(offer.agent).is_some());
         let callers = self.callers.values().all(|caller| queue_is_known(caller.queue));
@@ -99,7 +102,7 @@ impl Acd {
     }
 
     fn check_caller(&self, call: CallId, caller: &Caller) -> Result<(), Violation> {
-        let stands = self.queues[caller.queue].waiting.contains(&caller.rank);
+        let stands = self.queues[caller.queue].waiting.contains(caller.stage, &caller.rank);
         let rings = caller.offer.is_some_and(|offer| self.offers.contains_key(&offer));
         if stands != rings && caller.rank.call == call { Ok(()) } else { Err(Violation::CallerNotInOnePlace { call }) }
     }
@@ -114,12 +117,14 @@ impl Acd {
             State::Ready { idle } if !agent.listed || !group.ready.contains(&(*idle, no)) => {
                 Err(Violation::WrongAmongReady { agent: agent.id.clone() })
             }
-            State::Ready { .. } => match group.queues.iter().find(|queue| !self.queues[**queue].waiting.is_empty()) {
-                Some(queue) => {
-                    Err(Violation::FreeWhileWaiting { agent: agent.id.clone(), queue: self.queues[*queue].id.clone() })
+            State::Ready { .. } => {
+                match group.serves.iter().find(|s| self.queues[s.queue].waiting.first_from(s.from).is_some()) {
+                    Some(serves) => {
+                        Err(Violation::FreeWhileWaiting { agent: agent.id.clone(), queue: self.queues[serves.queue].id.clone() })
+                    }
+                    None => Ok(()),
                 }
-                None => Ok(()),
-            },
+            }
             State::Offline | State::Unreachable | State::Offered { .. } | State::Talking { .. } => Ok(()),
             State::WrapUp { .. } | State::OnBreak { .. } => Ok(()),
         }
@@ -131,7 +136,12 @@ impl Acd {
             let offered = self.offers.values().filter(|offer| offer.queue == no).count();
             let stands =
                 |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && caller.offer.is_none());
-            if offered != queue.offered as usize || !queue.waiting.iter().all(|rank| stands(&rank.call)) {
+            let (waiting, counted) = (queue.waiting.iter().count(), queue.waiting.len());
+            if offered != queue.offered as usize
+                || waiting != counted
+                || !queue.waiting.iter().all(|rank| stands(&rank.call))
+                || self.groups.staff(no) != self.staff_counted_anew(no)
+            {
                 return Err(Violation::QueueCountsWrong { queue: queue.id.clone() });
             }
         }
@@ -143,6 +153,17 @@ impl Acd {
         }
     }
 
+    fn staff_counted_anew(&self, queue: QueueNo) -> Staff {
+        let mut staff = Staff::default();
+        for agent in self.agents.numbers().map(|no| &self.agents[no]) {
+            if self.groups[agent.group].serves.iter().any(|serves| serves.queue == queue) {
+                staff.ready += u32::from(matches!(agent.state, State::Ready { .. }));
+                staff.on_duty += u32::from(agent.state.is_on_duty());
+            }
+        }
+        staff
+    }
+
     fn check_deadlines(&self) -> Result<(), Violation> {
         let offers = self.offers.iter().map(|(id, offer)| (offer.ring_ends, Timer::RingEnds(*id)));
         let agents = self.agents.numbers().filter_map(|no| match &self.agents[no].state {
@@ -152,7 +173,8 @@ impl Acd {
         });
         let announcements =
             self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
-        let due: Vec<_> = offers.chain(agents).chain(announcements).collect();
+        let ripening = self.callers.iter().filter_map(|(call, caller)| Some((caller.ripens?, Timer::Ripens(*call))));
+        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).collect();
         // The end of a wait may have passed while a phone rings: then it has no deadline of its own.
         let waits: Vec<_> = (self.callers.iter())
             .filter_map(|(call, caller)| Some((caller.wait_ends?, Timer::WaitEnds(*call), caller.offer.is_some())))

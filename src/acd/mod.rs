@@ -7,6 +7,8 @@ mod agent;
 mod callbacks;
 mod callers;
 mod deadlines;
+mod demand;
+mod groups;
 mod invariants;
 mod life;
 mod matching;
@@ -24,10 +26,13 @@ pub use snapshot::RestoreError;
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Outcome, Party, QueueLeft, TaskEnd};
 use crate::ids::*;
+use crate::routing::{AgentOrder, Policy};
+use crate::skills::Requirement;
 use agent::{AgentNo, Agents, Wish};
 use callbacks::Callbacks;
 use deadlines::{Deadlines, Timer};
-use matching::Groups;
+use demand::Demand;
+use groups::Groups;
 use offers::Offer;
 use queue::{Caller, Queues};
 use serde::{Deserialize, Serialize};
@@ -46,6 +51,10 @@ pub struct Acd {
     offers: BTreeMap<OfferId, Offer>,
     callbacks: Callbacks,
     deadlines: Deadlines,
+    policy: Policy,
+    /// After this wait a caller comes before everybody who entered later, whatever their rank.
+    overdue_after: Option<Duration>,
+    demand: Demand,
     ids: IdSource,
     /// Counts entries into queues, so that callers of one moment keep their order; `turns` does the same for idle agents.
     places: u64,
@@ -65,6 +74,9 @@ impl Acd {
             offers: BTreeMap::new(),
             callbacks: Callbacks::default(),
             deadlines: Deadlines::default(),
+            policy: Policy::default(),
+            overdue_after: None,
+            demand: Demand::default(),
             ids,
             places: 0,
             turns: 0,
@@ -115,6 +127,7 @@ impl Acd {
                 Timer::PauseEnds(agent) => self.pause_ends(now, agent),
                 Timer::Announcement(call) => self.announcement_due(now, call),
                 Timer::WaitEnds(call) => self.wait_ends(now, call),
+                Timer::Ripens(call) => self.caller_ripens(now, call),
             }
         }
     }
@@ -250,13 +263,30 @@ pub struct Rules {
     pub queues: BTreeMap<QueueId, QueueRules>,
     pub agents: BTreeMap<AgentId, AgentRules>,
     pub callbacks: CallbackRules,
+    pub routing: Routing,
+}
+
+/// What holds for all queues.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Routing {
+    pub policy: Policy,
+    /// Whoever has waited this long is overdue and comes before everybody who entered later, urgent or not. It bounds what a stream
+    /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound.
+    pub overdue_after: Option<Duration>,
+}
+
+impl Routing {
+    /// As an installation has it whose configuration says nothing.
+    pub fn installed() -> Self {
+        Self { policy: Policy::default(), overdue_after: Some(Duration::from_secs(600)) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueRules {
     pub region: RegionId,
-    /// Every skill with its least level (1–100).
-    pub requires: BTreeMap<Skill, u8>,
+    /// What an agent must know from the first moment.
+    pub requires: Requirement,
     /// Target of the mean wait; the smaller, the dearer each second of waiting.
     pub target: Duration,
     /// Added to the caller's own priority.
@@ -270,6 +300,46 @@ pub struct QueueRules {
     pub wrap_up: Duration,
     /// First announcement after, then each.
     pub announce: Option<(Duration, Duration)>,
+    pub seek: Seek,
+}
+
+/// How the search for an agent goes beyond what is required.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seek {
+    /// After so much waiting agents who fulfil this will do as well, the earliest first.
+    pub relax: Vec<(Duration, Requirement)>,
+    /// Agents who fulfil this are asked before the others.
+    pub prefers: Option<Requirement>,
+    /// Reserve agents join for callers who have waited this long; `None`: never.
+    pub reserves_after: Option<Duration>,
+    /// Which free agent a caller gets; the policy's own way if left out.
+    pub agents: Option<AgentOrder>,
+}
+
+impl QueueRules {
+    /// The moments of waiting at which more agents will do, beginning with 0.
+    pub(crate) fn stages(&self) -> Vec<Duration> {
+        let mut stages: Vec<Duration> = self.seek.relax.iter().map(|(after, _)| *after).collect();
+        stages.extend(self.seek.reserves_after);
+        stages.push(Duration::ZERO);
+        stages.sort_unstable();
+        stages.dedup();
+        stages
+    }
+
+    /// From which stage on this agent will do, and whether preferred; `None`: never.
+    fn admits(&self, agent: &AgentRules) -> Option<(queue::Stage, bool)> {
+        let relaxed =
+            self.seek.relax.iter().filter(|(_, requires)| requires.fulfilled_by(&agent.skills)).map(|(after, _)| *after);
+        let required = self.requires.fulfilled_by(&agent.skills).then_some(Duration::ZERO);
+        let mut after = required.into_iter().chain(relaxed).min()?;
+        if agent.reserve {
+            after = after.max(self.seek.reserves_after?);
+        }
+        let stage = self.stages().iter().filter(|begins| **begins <= after).count().saturating_sub(1);
+        let preferred = self.seek.prefers.as_ref().is_none_or(|prefers| prefers.fulfilled_by(&agent.skills));
+        Some((queue::Stage::of(stage), preferred))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -282,6 +352,8 @@ pub struct AgentRules {
     /// Missed offers in a row after which the agent is put on a break (reason `missed_offers`), so that callers do not ring an
     /// empty chair. 0 = never.
     pub misses_to_break: u8,
+    /// Joins a queue only for callers who have waited its `reserves_after`.
+    pub reserve: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -31,8 +31,9 @@ impl Acd {
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let offer = self.ids.offer();
         let queue = &mut self.queues[caller.queue];
-        queue.waiting.remove(&caller.rank);
+        queue.waiting.remove(caller.stage, &caller.rank);
         queue.offered += 1;
+        queue.asked_last = Some(agent);
         caller.offer = Some(offer);
         let ring_ends = now + queue.rules.ring.max(LEAST_RING);
         let queue_id = queue.id.clone();
@@ -51,6 +52,7 @@ impl Acd {
         let then = then.clone();
         if let Some(caller) = self.callers.get(&offer.call) {
             self.queues[offer.queue].pace.answered(now, caller.joined);
+            self.demand.wait_ended(now, offer.queue, now.since(caller.rank.entered));
         }
         self.forget_caller(offer.call);
         let agent = &mut self.agents[offer.agent];

@@ -2,18 +2,35 @@
 
 use super::QueueRules;
 use super::agent::AgentNo;
-use super::matching::GroupNo;
+use super::groups::GroupNo;
 use super::pace::Pace;
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, QueueId};
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
+use std::time::Duration;
 
 /// The number of a queue inside this brain; kept for the life of the engine like an agent's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct QueueNo(u32);
+
+impl QueueNo {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How far a caller has come on the timeline of the queue: at each stage more agents will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Stage(u16);
+
+impl Stage {
+    pub fn of(stage: usize) -> Self {
+        Self(u16::try_from(stage).unwrap_or(u16::MAX))
+    }
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Queue {
@@ -22,23 +39,43 @@ pub(super) struct Queue {
     /// Whether the configuration still knows the queue.
     pub listed: bool,
     /// Callers to whom no phone rings, the next one first.
-    pub waiting: BTreeSet<Rank>,
+    pub waiting: Line,
     /// Callers whose offer rings.
     pub offered: u32,
-    /// The groups of agents with the skills for it.
-    pub groups: Vec<GroupNo>,
+    /// The moments of waiting at which more agents will do, beginning with 0.
+    pub stages: Vec<Duration>,
+    /// The groups of agents with the skills for it: from which stage on, and whether preferred.
+    pub groups: Vec<(GroupNo, Stage, bool)>,
+    /// For the round robin.
+    pub asked_last: Option<AgentNo>,
     pub pace: Pace,
 }
 
-/// A caller's order within one queue: urgent, then the caller's priority, then time of entry. The place orders callers of one
-/// moment; it is kept with the time of entry when an offer was missed or the queue was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A caller's order within one queue: who is overdue by time of entry, then urgent, the caller's priority, time of entry. The place
+/// orders callers of one moment; it is kept with the time of entry when an offer was missed or the queue was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rank {
+    pub overdue: Reverse<bool>,
     pub urgent: Reverse<bool>,
     pub priority: Reverse<u8>,
     pub entered: Moment,
     pub place: u64,
     pub call: CallId,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let class = |rank: &Self| if rank.overdue.0 { (Reverse(true), Reverse(0)) } else { (rank.urgent, rank.priority) };
+        (self.overdue.cmp(&other.overdue))
+            .then_with(|| class(self).cmp(&class(other)))
+            .then_with(|| (self.entered, self.place, self.call).cmp(&(other.entered, other.place, other.call)))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +90,9 @@ pub(super) struct Caller {
     pub missed_by: Option<AgentNo>,
     pub announce_at: Option<Moment>,
     pub wait_ends: Option<Moment>,
+    pub stage: Stage,
+    /// When the next stage begins or the caller is overdue.
+    pub ripens: Option<Moment>,
 }
 
 impl Queue {
@@ -62,7 +102,61 @@ impl Queue {
 
     /// 1 = next.
     pub fn position(&self, rank: &Rank) -> u32 {
-        self.waiting.range(..rank).count() as u32 + 1
+        self.waiting.before(rank) as u32 + 1
+    }
+
+    pub fn begins(&self, stage: Stage) -> Option<Duration> {
+        self.stages.get(usize::from(stage.0)).copied()
+    }
+
+    /// The stage of who has waited so long, and how long the next one is away.
+    pub fn stage_after(&self, wait: Duration) -> (Stage, Option<Duration>) {
+        let begun = self.stages.iter().filter(|begins| **begins <= wait).count();
+        (Stage::of(begun.saturating_sub(1)), self.stages.get(begun).map(|begins| *begins - wait))
+    }
+}
+
+/// The order in which callers wait, by stage: an agent who will do only from a stage on sees only who has come so far.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Line {
+    by_stage: Vec<BTreeSet<Rank>>,
+    len: usize,
+}
+
+impl Line {
+    pub fn insert(&mut self, stage: Stage, rank: Rank) {
+        let at = usize::from(stage.0);
+        if self.by_stage.len() <= at {
+            self.by_stage.resize(at + 1, BTreeSet::new());
+        }
+        self.len += usize::from(self.by_stage[at].insert(rank));
+    }
+
+    pub fn remove(&mut self, stage: Stage, rank: &Rank) -> bool {
+        let removed = self.by_stage.get_mut(usize::from(stage.0)).is_some_and(|ranks| ranks.remove(rank));
+        self.len -= usize::from(removed);
+        removed
+    }
+
+    pub fn contains(&self, stage: Stage, rank: &Rank) -> bool {
+        self.by_stage.get(usize::from(stage.0)).is_some_and(|ranks| ranks.contains(rank))
+    }
+
+    /// Who is next of those who have come to this stage.
+    pub fn first_from(&self, stage: Stage) -> Option<&Rank> {
+        self.by_stage.iter().skip(usize::from(stage.0)).filter_map(|ranks| ranks.first()).min()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Rank> {
+        self.by_stage.iter().flatten()
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn before(&self, rank: &Rank) -> usize {
+        self.by_stage.iter().map(|ranks| ranks.range(..rank).count()).sum()
     }
 }
 
@@ -86,16 +180,22 @@ impl Queues {
         }
         for (id, rules) in rules {
             match self.numbers.get(id) {
-                Some(no) => self.list[no.0 as usize].rules = rules.clone(),
+                Some(no) => {
+                    let queue = &mut self.list[no.0 as usize];
+                    queue.rules = rules.clone();
+                    queue.stages = rules.stages();
+                }
                 None => {
                     self.numbers.insert(id.clone(), QueueNo(self.list.len() as u32));
                     self.list.push(Queue {
                         id: id.clone(),
                         rules: rules.clone(),
                         listed: true,
-                        waiting: BTreeSet::new(),
+                        waiting: Line::default(),
                         offered: 0,
+                        stages: rules.stages(),
                         groups: Vec::new(),
+                        asked_last: None,
                         pace: Pace::default(),
                     });
                 }

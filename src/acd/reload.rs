@@ -1,7 +1,7 @@
 //! New rules over a running floor: who waits follows them, who talks finishes the talk.
 
 use super::agent::{AgentNo, Idle, State, Wish};
-use super::matching::Groups;
+use super::groups::Groups;
 use super::offers::Offer;
 use super::{Acd, Rules};
 use crate::clock::Moment;
@@ -14,12 +14,15 @@ impl Acd {
         for no in self.agents.numbers() {
             self.agents[no].listed = false;
         }
-        for (id, rules) in &rules.agents {
+        for (place, (id, rules)) in rules.agents.iter().enumerate() {
             let no = self.agents.known_or_new(id, now);
-            self.agents[no].obey(rules);
+            self.agents[no].obey(rules, place as u32);
         }
         self.groups = Groups::form(&mut self.agents, &mut self.queues, &rules.agents);
         self.callbacks.obey(rules.callbacks);
+        self.policy = rules.routing.policy;
+        self.overdue_after = rules.routing.overdue_after;
+        self.callers_ripen(now);
         // Nobody is matched before everybody stands where the new rules want them.
         self.withdraw_offers_against_the_rules(now);
         self.send_agents_to_their_states(now);
@@ -31,13 +34,14 @@ impl Acd {
     fn withdraw_offers_against_the_rules(&mut self, now: Moment) {
         let against = |offer: &Offer| {
             let agent = &self.agents[offer.agent];
-            !agent.listed || !self.groups[agent.group].queues.contains(&offer.queue)
+            let stage = self.callers.get(&offer.call).map(|caller| caller.stage).unwrap_or_default();
+            !agent.listed || !self.groups[agent.group].serves(offer.queue, stage)
         };
         let against: Vec<OfferId> = self.offers.iter().filter(|(_, offer)| against(offer)).map(|(id, _)| *id).collect();
         for id in against {
             let Some(offer) = self.withdraw_offer(id) else { continue };
             if let Some(caller) = self.callers.get(&offer.call) {
-                self.queues[caller.queue].waiting.insert(caller.rank);
+                self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
             }
             if let State::Offered { then, idle, .. } = &self.agents[offer.agent].state {
                 let state = self.agents[offer.agent].state_for(then.clone(), *idle);
@@ -61,6 +65,14 @@ impl Acd {
                 }
                 State::WrapUp { .. } | State::OnBreak { .. } => self.leave_if_removed(now, no),
             }
+        }
+    }
+
+    /// By the stages of the new rules.
+    fn callers_ripen(&mut self, now: Moment) {
+        let calls: Vec<CallId> = self.callers.keys().copied().collect();
+        for call in calls {
+            self.ripen(now, call);
         }
     }
 
@@ -104,7 +116,7 @@ impl Acd {
     fn others_may_take_the_missed(&self, now: Moment, no: AgentNo) -> bool {
         let next = self.choose_caller(now, no).and_then(|choice| self.callers.get(&choice.call));
         next.is_some_and(|caller| {
-            caller.missed_by == Some(no) && self.longest_idle(&self.queues[caller.queue], Some(no)).is_some()
+            caller.missed_by == Some(no) && self.somebody_ready(&self.queues[caller.queue], caller.stage, Some(no))
         })
     }
 }

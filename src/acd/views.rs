@@ -5,6 +5,7 @@ use super::{Acd, AgentView, CallbackView, QueueView};
 use crate::clock::Moment;
 use crate::ids::{AgentId, CallId, RegionId};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 impl Acd {
     /// The queues of the configuration, by name.
@@ -21,7 +22,7 @@ impl Acd {
             offered: queue.offered,
             longest_since: longest.get(&no).copied(),
             target: queue.rules.target,
-            ready_agents: queue.groups.iter().map(|group| self.groups[*group].ready.len() as u32).sum(),
+            ready_agents: self.groups.staff(no).ready,
         })
     }
 
@@ -44,6 +45,17 @@ impl Acd {
     pub fn position_of(&self, call: CallId) -> Option<u32> {
         let caller = self.callers.get(&call)?;
         Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
+    }
+
+    /// Whether the caller has waited so long that nobody who entered later goes first.
+    pub fn is_overdue(&self, call: CallId) -> bool {
+        self.callers.get(&call).is_some_and(|caller| caller.rank.overdue.0)
+    }
+
+    /// How much waiting of this caller's has come into effect on the queue's timeline.
+    pub fn ripe_wait(&self, call: CallId) -> Option<Duration> {
+        let caller = self.callers.get(&call)?;
+        self.queues[caller.queue].begins(caller.stage)
     }
 
     fn view(&self, agent: &Agent) -> AgentView {

@@ -188,7 +188,7 @@ impl House {
         let queues = config.queues.iter().map(|queue| {
             let rules = acd::QueueRules {
                 region: queue.region,
-                requires: queue.requires.clone(),
+                requires: queue.requires.0.clone(),
                 target: queue.target,
                 priority: queue.priority,
                 max_waiting: queue.max_waiting,
@@ -196,6 +196,12 @@ impl House {
                 ring: queue.ring,
                 wrap_up: queue.wrap_up,
                 announce: some(queue.announce_after).map(|first| (first, queue.announce_every)),
+                seek: acd::Seek {
+                    relax: queue.relax.iter().map(|relaxed| (relaxed.after, relaxed.requires.0.clone())).collect(),
+                    prefers: queue.prefers.as_ref().map(|prefers| prefers.0.clone()),
+                    reserves_after: some(queue.reserves_after),
+                    agents: queue.agents,
+                },
             };
             (queue.name.clone(), rules)
         });
@@ -205,15 +211,17 @@ impl House {
                 skills: agent.skills.clone(),
                 always_ready: matches!(agent.phone, AgentPhone::Stands { always_ready: true, .. }),
                 misses_to_break: agent.misses_to_break,
+                reserve: agent.reserve,
             };
             (agent.user.clone(), rules)
         });
+        let routing = acd::Routing { policy: config.acd.policy, overdue_after: some(config.acd.overdue_after) };
         let callbacks = acd::CallbackRules {
             menu_after: config.callbacks.menu_after,
             queue_after: config.callbacks.queue_after,
             closed: config.regions.iter().map(|region| (region.code, region.callback_when_closed)).collect(),
         };
-        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks }
+        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing }
     }
 
     pub fn sip_settings(&self) -> sip::Settings {

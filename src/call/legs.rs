@@ -4,6 +4,7 @@
 //! what changes. When media is attached anew (it was started again, or we were), what it has is compared with the table and the
 //! difference is told: nothing else is needed to go on. No decision is taken here.
 
+use crate::clock::Moment;
 use crate::ids::*;
 use crate::media::door::{Hears, LegReport, MediaCommand};
 use crate::pii::Phone;
@@ -12,6 +13,7 @@ use crate::stream::Stream;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// What is to be sent once the journal is written.
 #[derive(Default)]
@@ -51,9 +53,21 @@ struct Leg {
     files: BTreeSet<String>,
     /// Media has let the leg go; it is remembered for its files only.
     gone: bool,
+    /// The last key pressed, how it came, and when.
+    #[serde(skip)]
+    key: Option<(char, Way, Moment)>,
     /// Media has the leg open and knows what was agreed. True for no leg of a media that is not attached.
     #[serde(skip)]
     connected: bool,
+}
+
+/// How a key reached us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// RFC 4733.
+    Media,
+    /// SIP INFO.
+    Signalling,
 }
 
 /// Where our side of a leg stands.
@@ -138,6 +152,17 @@ impl Legs {
 
     pub fn media_is_attached(&self) -> bool {
         self.attached
+    }
+
+    /// False if this is the last key once more, by the other way: some exchanges say a key in both.
+    pub fn is_new_key(&mut self, id: LegId, key: char, way: Way, now: Moment) -> bool {
+        /// A finger does not press one key twice in it by two ways; an INFO may be late by a retransmission.
+        const TOGETHER: Duration = Duration::from_millis(1_000);
+        let Some(leg) = self.by_id.get_mut(&id) else { return false };
+        let echo = leg.key.is_some_and(|(last, by, at)| last == key && by != way && now.since(at) <= TOGETHER);
+        // Its echo told, the same key by either way is a press of its own.
+        leg.key = (!echo).then_some((key, way, now));
+        !echo
     }
 
     /// A citizen's INVITE: its offer, if it had one, is connected as soon as our side is open.
@@ -447,6 +472,7 @@ impl Leg {
             closing: false,
             files: BTreeSet::new(),
             gone: false,
+            key: None,
             connected: false,
         }
     }

@@ -350,7 +350,7 @@ mod tests {
     fn rules() -> Rules {
         let queue = QueueRules {
             region: RegionId(0),
-            requires: BTreeMap::new(),
+            requires: Default::default(),
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 10,
@@ -358,12 +358,15 @@ mod tests {
             ring: Duration::from_secs(15),
             wrap_up: Duration::ZERO,
             announce: None,
+            seek: Default::default(),
         };
-        let anna = AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready: false, misses_to_break: 0 };
+        let (always_ready, misses_to_break, reserve) = (false, 0, false);
+        let anna = AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready, misses_to_break, reserve };
         Rules {
             queues: BTreeMap::from([("therapy".into(), queue)]),
             agents: BTreeMap::from([(agent(), anna)]),
             callbacks: CallbackRules::default(),
+            routing: Default::default(),
         }
     }
 }

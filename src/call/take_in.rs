@@ -1,6 +1,7 @@
 //! What the world says, told to whom it concerns.
 
 use super::conductor::{Conductor, Work};
+use super::legs::Way;
 use super::live_call::LiveCall;
 use super::request::{AgentWish, Refusal, Request};
 use crate::acd;
@@ -35,7 +36,7 @@ impl Conductor {
             }
             sip::Event::Refused { leg, status } => self.leg_over(leg, |leg| talk::Event::Refused { leg, status }),
             sip::Event::Changed { leg, stream } => self.stream_changed(leg, stream),
-            sip::Event::Digit { leg, digit } => self.digit(leg, digit),
+            sip::Event::Digit { leg, digit } => self.digit(leg, digit, Way::Signalling),
             sip::Event::HungUp { leg } => self.leg_over(leg, |leg| talk::Event::HungUp { leg }),
             sip::Event::Lost { leg } => {
                 let lost = self.lost(leg);
@@ -91,7 +92,7 @@ impl Conductor {
                 self.tell_robot(leg, ivr::Event::PlayEnded(play));
                 self.tell_talk(leg, talk::Event::Said);
             }
-            MediaEvent::Digit { leg, digit } => self.digit(leg, digit),
+            MediaEvent::Digit { leg, digit } => self.digit(leg, digit, Way::Media),
             MediaEvent::Heard { leg, from: _ } => tracing::debug!(%leg, "heard"),
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
             MediaEvent::RecordFailed { leg, file, why } => {
@@ -287,9 +288,9 @@ impl Conductor {
         }
     }
 
-    fn digit(&mut self, leg: LegId, digit: char) {
+    fn digit(&mut self, leg: LegId, digit: char, way: Way) {
         let Some(call) = self.legs.call_of(leg).and_then(|call| self.calls.get(&call)) else { return };
-        if call.citizen == leg {
+        if call.citizen == leg && self.legs.is_new_key(leg, digit, way, self.now) {
             self.tell_robot(leg, ivr::Event::Digit(digit));
         }
     }

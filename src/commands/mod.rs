@@ -6,6 +6,7 @@ mod forget;
 mod media;
 mod recording;
 mod serve;
+mod simulate;
 mod standby;
 mod store;
 
@@ -15,6 +16,7 @@ pub use forget::forget;
 pub use media::media;
 pub use recording::{export, verify};
 pub use serve::serve;
+pub use simulate::{SimulateArguments, simulate};
 pub use standby::{promote, standby};
 pub use store::store_copy;
 

@@ -25,6 +25,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let calendars = calendars(file, &regions);
     let callbacks = file.table("callbacks");
     let store = store(file, env);
+    let acd = file.table("acd");
     let http = http(file, env);
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
@@ -50,6 +51,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         calendars,
         callbacks: callbacks?.value,
         store: store?,
+        acd: acd?.value,
         http: http?,
         booking: booking?.value,
         webhooks,
@@ -168,7 +170,6 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
     unique(file, "queue", &queues, "name", |queue| queue.name.to_string());
     for queue in &mut queues {
         queue.value.region = region_of(file, regions, queue, "[[queue]]", queue.value.region);
-        levels_fit(file, queue, "requires", &queue.value.requires);
         if let Some(skill) = queue.value.skill.take() {
             if queue.gives("requires") {
                 file.complain(
@@ -176,8 +177,9 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
                     format!("`skill` is short for `requires = {{ {skill} = 1 }}`; keep one of them"),
                 );
             }
-            queue.value.requires.insert(skill, 1);
+            queue.value.requires = Requires(Requirement::AtLeast(skill, 1));
         }
+        requirements_fit(file, queue);
         if queue.value.target.is_zero() {
             file.complain(queue.place("target_s"), "a target of 0 s cannot be weighed against others; write at least 1");
         }
@@ -231,10 +233,12 @@ struct AgentText {
     ready_on_register: bool,
     #[serde(default = "super::misses")]
     misses_to_break: u8,
+    #[serde(default)]
+    reserve: bool,
 }
 
 fn agents(file: &mut File, regions: &[Region], networks: &[Network], queues: &[Queue], env: Environment) -> Vec<Agent> {
-    let skills: BTreeSet<&str> = queues.iter().flat_map(|queue| queue.requires.keys()).map(Skill::as_str).collect();
+    let skills: BTreeSet<&str> = queues.iter().flat_map(Queue::skills).map(Skill::as_str).collect();
     let mut agents: Vec<Agent> = Vec::new();
     let mut seen = BTreeSet::new();
     let singles = file.list::<AgentText>("agent").into_iter().map(|text| (text, "[[agent]]"));
@@ -276,6 +280,7 @@ fn agents(file: &mut File, regions: &[Region], networks: &[Network], queues: &[Q
                 auto_answer: text.value.auto_answer,
                 ready_on_register: text.value.ready_on_register,
                 misses_to_break: text.value.misses_to_break,
+                reserve: text.value.reserve,
             });
         }
     }
@@ -589,6 +594,37 @@ fn codes(file: &mut File) -> Option<Codes> {
         }
     }
     Some(codes.value)
+}
+
+fn requirements_fit(file: &mut File, queue: &Placed<Queue>) {
+    levels_required_fit(file, queue, "requires", &queue.value.requires.0);
+    if let Some(prefers) = &queue.value.prefers {
+        levels_required_fit(file, queue, "prefers", &prefers.0);
+    }
+    let mut before = Duration::ZERO;
+    for (no, relaxed) in queue.value.relax.iter().enumerate() {
+        levels_required_fit(file, queue, &format!("relax.{no}.requires"), &relaxed.requires.0);
+        if relaxed.after <= before {
+            let message =
+                "each step of `relax` comes later than the one before, the first after at least 1 s; sort them by `after_s`";
+            file.complain(queue.place(&format!("relax.{no}.after_s")), message);
+        }
+        before = relaxed.after;
+    }
+}
+
+fn levels_required_fit(file: &mut File, queue: &Placed<Queue>, key: &str, requires: &Requirement) {
+    match requires {
+        Requirement::AtLeast(skill, level) if !(1..=100).contains(level) => {
+            let message = format!("level {level} of skill `{skill}` is out of bounds; a level is 1 to 100");
+            let place = format!("{key}.{skill}");
+            file.complain(queue.place(if queue.gives(&place) { &place } else { key }), message);
+        }
+        Requirement::AtLeast(..) => {}
+        Requirement::All(parts) | Requirement::Any(parts) => {
+            parts.iter().for_each(|part| levels_required_fit(file, queue, key, part));
+        }
+    }
 }
 
 fn levels_fit<T>(file: &mut File, section: &Placed<T>, key: &str, levels: &BTreeMap<Skill, u8>) {

@@ -17,6 +17,8 @@ pub use span::{SpanError, span};
 
 use crate::ids::*;
 use crate::pii::Phone;
+use crate::routing::{AgentOrder, Policy};
+use crate::skills::Requirement;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +45,7 @@ pub struct Config {
     pub calendars: Vec<Calendar>,
     pub callbacks: Callbacks,
     pub store: Store,
+    pub acd: Acd,
     pub http: Http,
     pub booking: Booking,
     pub webhooks: Vec<Webhook>,
@@ -274,9 +277,19 @@ pub struct Queue {
     pub region: RegionId,
     /// Skill → least level (1–100). `skill = "x"` in the file is `requires = { x = 1 }`.
     #[serde(default)]
-    pub requires: BTreeMap<Skill, u8>,
+    pub requires: Requires,
     #[serde(default)]
     skill: Option<Skill>,
+    /// After so much waiting agents who fulfil this will do as well.
+    #[serde(default)]
+    pub relax: Vec<Relaxed>,
+    /// Agents who fulfil this are asked before the others.
+    pub prefers: Option<Requires>,
+    /// Reserve agents join for callers who have waited this long; zero: never.
+    #[serde(rename = "reserves_after_s", with = "seconds", default)]
+    pub reserves_after: Duration,
+    /// Which free agent a caller gets; the policy's own way if left out.
+    pub agents: Option<AgentOrder>,
     #[serde(rename = "target_s", with = "seconds", default = "secs::<30>")]
     pub target: Duration,
     #[serde(default)]
@@ -306,6 +319,52 @@ pub struct Queue {
     pub auto_answer: bool,
 }
 
+impl Queue {
+    /// Every skill that is required or preferred, now or after a while.
+    fn skills(&self) -> BTreeSet<&Skill> {
+        let later = self.relax.iter().map(|relaxed| &relaxed.requires);
+        std::iter::once(&self.requires).chain(later).chain(&self.prefers).flat_map(|requires| requires.0.skills()).collect()
+    }
+}
+
+/// A requirement as the file writes it: `{ booking = 50 }` or `"therapy >= 5 and tatar >= 1"`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Requires(pub Requirement);
+
+impl<'de> Deserialize<'de> for Requires {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "write { skill = level } or \"skill >= level and …\"")]
+        enum Written {
+            Text(String),
+            Levels(BTreeMap<Skill, u8>),
+        }
+        match Written::deserialize(source)? {
+            Written::Levels(levels) => Ok(Self(levels.into())),
+            Written::Text(text) => Requirement::parse(&text).map(Self).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relaxed {
+    #[serde(rename = "after_s", with = "seconds")]
+    pub after: Duration,
+    pub requires: Requires,
+}
+
+/// What holds for all queues.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acd {
+    #[serde(default)]
+    pub policy: Policy,
+    /// Whoever has waited this long comes before everybody who entered later; zero: nobody does.
+    #[serde(rename = "overdue_after_s", with = "seconds", default = "secs::<600>")]
+    pub overdue_after: Duration,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
     pub user: AgentId,
@@ -321,6 +380,8 @@ pub struct Agent {
     pub ready_on_register: bool,
     /// Missed offers in a row that end in a break; 0 = never.
     pub misses_to_break: u8,
+    /// Joins a queue only for callers who have waited its `reserves_after_s`.
+    pub reserve: bool,
 }
 
 /// How the agent's phone is found.

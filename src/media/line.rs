@@ -24,7 +24,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks for its socket.
 const LOOK: Duration = Duration::from_millis(5);
 /// A life of media shorter than this counts as a failed attempt.
-const STEADY: Duration = Duration::from_secs(5);
+const STEADY: Duration = Duration::from_millis(500);
 /// The pauses between attempts, after the first which is made at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const DOUBLINGS: u32 = 7;

@@ -7,13 +7,13 @@ mod audio;
 mod call;
 pub mod demo;
 mod line;
-mod message;
+pub mod message;
 #[cfg(test)]
 mod tests;
 mod wave;
 
 pub use audio::{Heard, Press};
-pub use wave::Voice;
+pub use wave::{Voice, to_alaw};
 
 use crate::stream::Direction;
 use line::{CallKey, Line};

@@ -25,7 +25,7 @@ async fn key_9_leads_to_103_which_sees_our_number() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_103_is_reached_by_the_second_way() {
+async fn c49_a_busy_103_is_reached_by_the_second_way() {
     let line = Line::open(Plan::default()).await;
     let (_busy, second) = (line.phone_that(30, rejects(486)), line.phone_that(31, ANSWERS));
     let citizen = call_103(&line, "+73852000001").await;
@@ -105,7 +105,7 @@ async fn who_is_handed_on_in_vain_hears_so_and_is_first_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_from_103_ends_in_time_and_the_second_way_rings() {
+async fn c49_no_answer_from_103_ends_in_time_and_the_second_way_rings() {
     let line = Line::open(Plan::default()).await;
     let (silent, second) = (line.phone(30), line.phone_that(31, ANSWERS));
     let citizen = call_103(&line, "+73852000001").await;

@@ -6,7 +6,7 @@ use crate::raw::{Raw, header};
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_lets_talks_end_and_refuses_new_calls() {
+async fn c42_sigterm_lets_talks_end_and_refuses_new_calls() {
     let mut line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
     let citizen = line.call_queue("+73852000001").await;

@@ -55,6 +55,8 @@ pub struct Engine {
     folder: TempDir,
     child: Option<Child>,
     log_filter: &'static str,
+    /// Further variables of the next start.
+    pub environment: Vec<(&'static str, PathBuf)>,
     /// Errors in the log are part of the test.
     pub errors_expected: bool,
 }
@@ -65,7 +67,7 @@ impl Engine {
         let folder = tempfile::Builder::new().prefix("dozvon-wire-").tempdir().unwrap();
         let net = Net::take();
         fs::write(folder.path().join("dozvon.toml"), config(&net, folder.path())).unwrap();
-        let mut engine = Self { net, folder, child: None, log_filter, errors_expected: false };
+        let mut engine = Self { net, folder, child: None, log_filter, environment: Vec::new(), errors_expected: false };
         engine.restart().await;
         engine
     }
@@ -85,6 +87,7 @@ impl Engine {
             .env_remove("DOZVON_DATA")
             .env("DOZVON_LOG", self.log_filter)
             .env("WIRE_PASSWORD", PASSWORD)
+            .envs(self.environment.clone())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -103,6 +106,12 @@ impl Engine {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Changes the configuration for the next start.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) {
+        let path = self.folder().join("dozvon.toml");
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
     }
 
     pub fn signal(&self, name: &str) {

@@ -97,7 +97,7 @@ async fn laws_are_translated_and_keys_come_under_any_number() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hides_the_number_is_served_or_counted_as_unreachable() {
+async fn c51_who_hides_the_number_is_served_or_counted_as_unreachable() {
     let line = Line::open(Plan::default()).await;
     let anna = line.phone(20);
     for answered in [true, false] {
@@ -123,7 +123,7 @@ async fn who_hides_the_number_is_served_or_counted_as_unreachable() {
 
 /// One person by whatever form of the number the exchange sends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_person_in_five_forms_is_owed_one_callback() {
+async fn c51_one_person_in_five_forms_is_owed_one_callback() {
     let line = Line::open(Plan { agents: Vec::new(), max_waiting: 1, ..Plan::default() }).await;
     let _first = line.call_queue("+73852000001").await;
     line.stages("waiting", 1).await;
@@ -171,4 +171,22 @@ async fn what_a_bad_line_repeats_is_one_call() {
     }
     let ledger = line.ledger().await;
     assert!(ledger.holds() && ledger.entered == 1 && ledger.live == 0, "{ledger:?}");
+}
+
+/// The line under each form in which exchanges dial it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c51_122_and_9_122_are_one_line() {
+    let mut line = Line::open(Plan::default()).await;
+    line.kill9();
+    line.configure(|config| config.replace("dialled = [\"122\"]", "dialled = [\"122\", \"9122\", \"+78001234567\"]"));
+    line.restart().await;
+    let anna = line.phone_that(20, ANSWERS);
+    for (served, number) in ["122", "9122", "+78001234567", "88001234567", "8001234567"].into_iter().enumerate() {
+        let citizen = line.call_number(number, "+73852000001");
+        citizen.wait_answered().await.unwrap();
+        citizen.press('1').await.unwrap();
+        they_talk(&citizen, &rings(&anna).await).await;
+        citizen.hang_up();
+        line.ended_as(&[("served", served as u64 + 1)]).await;
+    }
 }

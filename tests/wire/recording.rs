@@ -130,7 +130,7 @@ async fn a_talk_of_an_unrecorded_queue_is_on_no_tape() {
 
 /// A full or broken disk is no reason to lose a citizen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recording_that_cannot_be_written_costs_nobody_the_call() {
+async fn c46_a_recording_that_cannot_be_written_costs_nobody_the_call() {
     let mut line = Line::open(plan()).await;
     line.errors_expected = true;
     let recordings = line.folder().join("data/recordings");

@@ -228,11 +228,17 @@ impl UserAgent {
 
     /// Sends the ACK of a 2xx to an INVITE of ours.
     pub(super) fn acknowledge(&mut self, id: LegId, response: &Response) {
+        if let Some(cseq) = cseq(response) {
+            self.send_ack(id, cseq);
+        }
+    }
+
+    pub(super) fn send_ack(&mut self, id: LegId, cseq: u32) {
         let branch = self.dice.next();
-        let Some(leg) = self.legs.get(&id) else { return };
-        let (dialog, hop) = (&leg.talk.dialog, leg.hop());
-        let cseq = cseq(response).unwrap_or(dialog.local_cseq);
-        let ack = dialog.ack(self.sent_by(leg.network), branch, cseq).writer(Method::Ack).finish(&[]);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.acknowledged = Some(cseq);
+        let (network, hop, dialog) = (leg.network, leg.hop(), leg.talk.dialog.clone());
+        let ack = dialog.ack(self.sent_by(network), branch, cseq).writer(Method::Ack).finish(&[]);
         self.send(hop, ack);
     }
 

@@ -2,7 +2,7 @@
 
 use super::command::cseq;
 use super::leg::{Cancel, Leg, State, Talk};
-use super::{UserAgent, abilities};
+use super::{SIGN_WITHIN, UserAgent, abilities};
 use crate::clock::Moment;
 use crate::ids::{LegId, TrunkId};
 use crate::pii::Phone;
@@ -75,7 +75,7 @@ impl UserAgent {
         let client = self.clients.send_invite(now, Owner::Dial(id), hop, head.clone(), request, &mut self.out);
         let talk = Talk { dialog, network, trunk, session, local: Some(local), stream: None };
         let state = State::Dialling { client, head: Box::new(head), provisional: false, cancel: Cancel::No };
-        self.add_leg(id, Leg::new(hop.network, state, talk));
+        self.add_leg(id, Leg { sign_by: Some(now + SIGN_WITHIN), ..Leg::new(hop.network, state, talk) });
     }
 
     /// The error is what the far end would have said: 404 nobody there, 503 no way.

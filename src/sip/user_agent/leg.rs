@@ -84,8 +84,12 @@ pub struct Leg {
     pub silent: bool,
     /// A 2xx of ours that waits for its ACK.
     pub unacknowledged: Option<Unacknowledged>,
+    /// The INVITE of ours whose 2xx we acknowledged last, by its CSeq number.
+    pub acknowledged: Option<u32>,
     pub change: Change,
     pub requests: RequestRate,
+    /// A call of ours of which nothing at all was heard by then, not even a 100, is given up.
+    pub sign_by: Option<Moment>,
     pub due: Option<Moment>,
 }
 
@@ -213,8 +217,10 @@ impl Leg {
             talk,
             silent: false,
             unacknowledged: None,
+            acknowledged: None,
             change: Change::None,
             requests: RequestRate::default(),
+            sign_by: None,
             due: None,
         }
     }
@@ -240,7 +246,13 @@ impl Leg {
             Change::Wanted { .. } | Change::None | Change::Sent { .. } => None,
         };
         let repeat = self.unacknowledged.as_ref().map(|unacknowledged| unacknowledged.next.min(unacknowledged.ends));
-        [change, repeat].into_iter().flatten().min()
+        let sign = self.sign_by.filter(|_| self.gives_no_sign());
+        [change, repeat, sign].into_iter().flatten().min()
+    }
+
+    /// We call, and nothing came back.
+    pub fn gives_no_sign(&self) -> bool {
+        matches!(self.state, State::Dialling { provisional: false, .. }) && !self.silent
     }
 
     /// RFC 3261 §14.1: no new INVITE while one is in progress in either direction.

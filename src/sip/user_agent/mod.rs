@@ -38,8 +38,12 @@ pub use restore::RestoreLegError;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use watch::Watch;
 
+/// Every living phone or exchange says at least 100 within 200 ms (RFC 3261 §17.2.1). After three repetitions of an INVITE nobody is
+/// there: the next way is tried, and should it come alive after all, its call is cancelled.
+const SIGN_WITHIN: Duration = Duration::from_secs(4);
 /// `Retry-After` of a 503, in seconds: long enough for a burst to pass, short enough for a caller who waits on the line.
 const RETRY_AFTER: u64 = 5;
 
@@ -299,6 +303,13 @@ impl UserAgent {
                 waiting.interval = doubled(waiting.interval);
                 waiting.next = now + waiting.interval;
             }
+        }
+        if let Some(leg) = self.legs.get(&id)
+            && leg.gives_no_sign()
+            && leg.sign_by.is_some_and(|by| by <= now)
+        {
+            self.say(id, Event::Refused { leg: id, status: 408 });
+            self.hang_up(now, id, None);
         }
         self.try_change(now, id);
     }

@@ -1,8 +1,8 @@
 //! What is written down of every leg, and how another life of the engine goes on with it.
 
-use super::UserAgent;
 use super::command::cseq;
 use super::leg::{Cancel, Change, Leg, State, Talk, Unacknowledged};
+use super::{SIGN_WITHIN, UserAgent};
 use crate::clock::Moment;
 use crate::ids::LegId;
 use crate::sip::HangUpReason;
@@ -74,7 +74,10 @@ enum Stage {
         cancel: Cancel,
     },
     Live,
-    Ending,
+    /// The ACK before our BYE may be lost with it.
+    Ending {
+        acknowledged: Option<u32>,
+    },
 }
 
 impl UserAgent {
@@ -158,8 +161,8 @@ impl UserAgent {
                 State::Dialling { client, head: Box::new(head), provisional, cancel }
             }
             Stage::Live => State::Live,
-            Stage::Ending => {
-                resume = Resume::Bye;
+            Stage::Ending { acknowledged } => {
+                resume = Resume::Bye(acknowledged);
                 State::Live
             }
         };
@@ -170,6 +173,7 @@ impl UserAgent {
         }
         let mut leg = Leg::new(network, state, talk);
         leg.silent = silent;
+        leg.sign_by = Some(now + SIGN_WITHIN);
         leg.unacknowledged = unacknowledged.map(|waiting| waiting.restored(now, network));
         leg.change = change.map_or(Change::None, |(local, direction)| Change::Wanted { at: now, local, direction });
         self.add_leg(id, leg);
@@ -177,7 +181,12 @@ impl UserAgent {
             Resume::Nothing => {}
             Resume::Provisional(body) => self.say_provisional(now, id, &body),
             Resume::Cancel(reason) => self.send_cancel(now, id, reason),
-            Resume::Bye => self.send_bye(now, id, None),
+            Resume::Bye(acknowledged) => {
+                if let Some(cseq) = acknowledged {
+                    self.send_ack(id, cseq);
+                }
+                self.send_bye(now, id, None);
+            }
         }
         Ok(())
     }
@@ -237,7 +246,7 @@ impl UserAgent {
                 Stage::Dialling { branch: head.branch, unheard: rest.map(<[u8]>::to_vec), cancel: *cancel }
             }
             State::Live => Stage::Live,
-            State::Ending => Stage::Ending,
+            State::Ending => Stage::Ending { acknowledged: leg.acknowledged },
         };
         let change = match leg.change {
             Change::None => None,
@@ -263,5 +272,5 @@ enum Resume {
     Nothing,
     Provisional(Vec<u8>),
     Cancel(Option<HangUpReason>),
-    Bye,
+    Bye(Option<u32>),
 }

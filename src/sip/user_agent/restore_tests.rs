@@ -27,8 +27,8 @@ enum Act {
 }
 use Act::*;
 
-/// Long enough for everything lost to be said again.
-const SETTLE: u64 = 3_000;
+/// Long enough for everything lost to be said again, and for a re-INVITE to be tried again after a 491.
+const SETTLE: u64 = 8_000;
 
 /// Who does what, and how many milliseconds pass before the next.
 type Script = &'static [(Who, Act, u64)];
@@ -220,10 +220,16 @@ fn ends(events: &[Event]) -> Vec<String> {
                     | Event::Cancelled { .. }
             )
         })
-        .map(|event| format!("{event:?}"))
+        .map(kind)
         .collect();
     ends.extend(direction);
     ends
+}
+
+/// An event without its leg, whose id is another if the INVITE came to another life.
+fn kind(event: &Event) -> String {
+    let told = format!("{event:?}");
+    told.split_once(" {").map_or(told.clone(), |(kind, _)| kind.to_owned())
 }
 
 /// What the far end may see of us (RFC 3261 §12.2.1.1, §13.2.2.4, §13.3.1).

@@ -1,0 +1,160 @@
+//! The engine's own queue brain as the router of a simulation.
+
+use super::CLASSES;
+use super::input::{Roster, Seat};
+use super::run::{Floor, Ring};
+use crate::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use crate::clock::Moment;
+use crate::facts::{Party, QueueLeft};
+use crate::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
+use crate::routing::Policy;
+use crate::skills::Requirement;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Longer than any `--ring-s`: the simulated agents always answer.
+const RING: Duration = Duration::from_secs(3_600);
+
+pub(super) struct EngineFloor {
+    acd: Acd,
+    rules: Rules,
+    seats: Vec<Seat>,
+    agents: Vec<AgentId>,
+    agent_numbers: BTreeMap<AgentId, usize>,
+    /// How many seats of an agent are open: rows may touch or overlap.
+    open: Vec<u32>,
+    queues: [QueueId; CLASSES.len()],
+    offers: BTreeMap<usize, OfferId>,
+}
+
+impl EngineFloor {
+    /// By the default policy if none is named. `pooled`: everybody can do everything.
+    pub fn new(roster: &Roster, policy: Option<Policy>, pooled: bool) -> Self {
+        let agents: Vec<AgentId> = roster.agents.iter().map(|name| AgentId::from(name.as_str())).collect();
+        let mut seats = roster.seats.clone();
+        if pooled {
+            let everything: Vec<(usize, u8)> = (0..CLASSES.len()).map(|class| (class, 50)).collect();
+            seats.iter_mut().for_each(|seat| seat.skills = everything.clone());
+        }
+        let mut routing = Routing::installed();
+        if let Some(policy) = policy {
+            routing = Routing { policy, overdue_after: None };
+        }
+        let queues = CLASSES.map(|(name, target)| (QueueId::from(name), queue_rules(name, target)));
+        let mut first_seats: BTreeMap<AgentId, AgentRules> = BTreeMap::new();
+        for seat in &seats {
+            first_seats.entry(agents[seat.agent].clone()).or_insert_with(|| agent_rules(seat));
+        }
+        let rules = Rules { queues: queues.into_iter().collect(), agents: first_seats, callbacks: Default::default(), routing };
+        let mut floor = Self {
+            acd: Acd::new(IdSource::new(0)),
+            agent_numbers: agents.iter().cloned().enumerate().map(|(no, id)| (id, no)).collect(),
+            open: vec![0; agents.len()],
+            queues: CLASSES.map(|(name, _)| QueueId::from(name)),
+            offers: BTreeMap::new(),
+            rules,
+            seats,
+            agents,
+        };
+        floor.acd.handle(Moment::ZERO, Event::RulesChanged(Box::new(floor.rules.clone())));
+        let ids: Vec<AgentId> = floor.agents.clone();
+        for agent in ids {
+            floor.acd.handle(Moment::ZERO, Event::AgentReachable { agent, reachable: true });
+        }
+        floor
+    }
+}
+
+impl Floor for EngineFloor {
+    fn seat_begins(&mut self, now: Moment, seat: usize) {
+        let seat = &self.seats[seat];
+        let agent = self.agents[seat.agent].clone();
+        let rules = agent_rules(seat);
+        if self.rules.agents.get(&agent) != Some(&rules) {
+            self.rules.agents.insert(agent.clone(), rules);
+            self.acd.handle(now, Event::RulesChanged(Box::new(self.rules.clone())));
+        }
+        self.open[seat.agent] += 1;
+        self.acd.handle(now, Event::AgentReady { agent });
+    }
+
+    fn seat_ends(&mut self, now: Moment, seat: usize) {
+        let agent = self.seats[seat].agent;
+        self.open[agent] -= 1;
+        if self.open[agent] == 0 {
+            self.acd.handle(now, Event::AgentOffline { agent: self.agents[agent].clone() });
+        }
+    }
+
+    fn caller_comes(&mut self, now: Moment, call: usize, class: usize) {
+        let queue = self.queues[class].clone();
+        self.acd.handle(now, Event::CallerQueued { call: id(call), queue, person: None, priority: 0, urgent: false });
+    }
+
+    fn caller_leaves(&mut self, now: Moment, call: usize) {
+        self.offers.remove(&call);
+        self.acd.handle(now, Event::CallerLeft { call: id(call), why: QueueLeft::Abandoned });
+    }
+
+    fn agent_answers(&mut self, now: Moment, call: usize) {
+        if let Some(offer) = self.offers.remove(&call) {
+            self.acd.handle(now, Event::OfferAnswered { offer });
+        }
+    }
+
+    fn talk_ends(&mut self, now: Moment, agent: usize, call: usize) {
+        self.acd.handle(now, Event::TalkEnded { agent: self.agents[agent].clone(), call: id(call), by: Party::Citizen });
+    }
+
+    fn time_passes(&mut self, now: Moment) {
+        self.acd.handle_timeout(now);
+    }
+
+    fn next(&self) -> Option<Moment> {
+        self.acd.poll_timeout()
+    }
+
+    fn poll(&mut self) -> Option<Ring> {
+        while let Some(command) = self.acd.poll_command() {
+            match command {
+                Command::Offer { offer, call, agent, .. } => {
+                    let (call, agent) = (number(call), *self.agent_numbers.get(&agent)?);
+                    self.offers.insert(call, offer);
+                    return Some(Ring::Begins { call, agent });
+                }
+                Command::Withdraw { call, .. } => return Some(Ring::Stops { call: number(call) }),
+                Command::Announce { .. } | Command::Overflow { .. } | Command::Record(_) => {}
+            }
+        }
+        None
+    }
+}
+
+fn queue_rules(name: &str, target: Duration) -> QueueRules {
+    QueueRules {
+        region: RegionId::default(),
+        requires: Requirement::AtLeast(Skill::from(name), 1),
+        target,
+        priority: 0,
+        max_waiting: u32::MAX,
+        max_wait: None,
+        ring: RING,
+        wrap_up: Duration::ZERO,
+        announce: None,
+        seek: Seek::default(),
+    }
+}
+
+fn agent_rules(seat: &Seat) -> AgentRules {
+    let skills = seat.skills.iter().filter_map(|(class, level)| Some((Skill::from(CLASSES.get(*class)?.0), *level)));
+    AgentRules { region: RegionId::default(), skills: skills.collect(), always_ready: false, misses_to_break: 0, reserve: false }
+}
+
+fn id(call: usize) -> CallId {
+    CallId(Uuid::from_u128(call as u128))
+}
+
+fn number(call: CallId) -> usize {
+    call.0.as_u128() as usize
+}

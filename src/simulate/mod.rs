@@ -1,0 +1,70 @@
+//! A day or a week in virtual time: recorded or made-up calls and seats, driven through the engine's own queue brain.
+//!
+//! Pure: texts in, figures and rows out; the same input gives the same output. Nothing here sees what the line could not see: talk
+//! times and patience reach the router only when the talk ends or the caller leaves.
+
+mod engine;
+mod figures;
+mod input;
+mod rivals;
+mod run;
+
+pub use figures::{ClassFigures, Figures, figures, rows};
+pub use input::{Call, InputError, Roster, Seat, Trace};
+pub use run::{End, Outcome, simulate};
+
+use crate::routing::Policy;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Classes of calls with the target of their mean wait, in the order of reports.
+pub const CLASSES: [(&str, Duration); 5] = [
+    ("booking", Duration::from_secs(20)),
+    ("consultation", Duration::from_secs(40)),
+    ("home_visit", Duration::from_secs(15)),
+    ("urgent", Duration::from_secs(10)),
+    ("other", Duration::from_secs(60)),
+];
+
+/// Who routes the calls of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Router {
+    /// The engine as installed.
+    Default,
+    /// The engine by another of its policies.
+    Engine(Policy),
+    /// The engine by the longest wait, with agents who can do everything: the bound.
+    Pooled,
+    /// A queue for each class, polled each second, as Asterisk's app_queue does it.
+    AppQueue,
+    /// The primary skill first, others only for callers who have waited 20 s.
+    Overflow20,
+}
+
+impl Router {
+    /// Every router under the name by which `--policy` knows it.
+    pub const ALL: [(&str, Router); 9] = [
+        ("default", Router::Default),
+        ("pooled", Router::Pooled),
+        ("fifo", Router::Engine(Policy::LongestWait)),
+        ("app_queue", Router::AppQueue),
+        ("overflow20", Router::Overflow20),
+        ("gcmu", Router::Engine(Policy::TargetWait)),
+        ("fqr", Router::Engine(Policy::QueueRatio)),
+        ("strict", Router::Engine(Policy::StrictPriority)),
+        ("target_balance", Router::Engine(Policy::TargetBalance)),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, router)| *router == self).map_or("default", |(name, _)| name)
+    }
+}
+
+impl FromStr for Router {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(|(name, _)| name).join(", ");
+        let found = Self::ALL.iter().find(|(name, _)| *name == text);
+        found.map(|(_, router)| *router).ok_or_else(|| format!("no policy `{text}`; there are {}", known()))
+    }
+}
