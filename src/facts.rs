@@ -151,6 +151,67 @@ pub enum Fact {
         agent: AgentId,
         state: Vec<u8>,
     },
+    /// Number and recordings of this person were erased; the id tells nobody who it was.
+    PersonForgotten {
+        person: PersonId,
+        recordings: u32,
+    },
+    /// A recording could not be written on; the file is whole up to the last second before.
+    RecordingFailed {
+        call: CallId,
+        file: String,
+        why: String,
+    },
+    /// The recording is packed and sealed, verified, and its WAV deleted.
+    RecordingPacked {
+        call: CallId,
+        /// What the recording is called since it began.
+        file: String,
+        /// The sealed file.
+        sealed: String,
+        bytes: u64,
+        ms: u64,
+        /// Of the sealed file.
+        sha256: String,
+        /// Id of the key.
+        key: String,
+    },
+    RecordingArchived {
+        call: CallId,
+        file: String,
+        /// Where in the archive.
+        place: String,
+        /// Whether the sealed file also stays here.
+        kept: bool,
+    },
+    /// The archive did not take it for so long that a person has to look.
+    RecordingNotArchived {
+        call: CallId,
+        file: String,
+        why: String,
+    },
+    RecordingDeleted {
+        call: CallId,
+        file: String,
+        why: RecordingGone,
+    },
+    /// Somebody listened to a recording or a part of it.
+    RecordingHeard {
+        call: CallId,
+        file: String,
+        who: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingGone {
+    /// It was kept as long as its queue wants.
+    Retention,
+    /// Its file was not there.
+    Missing,
+    /// The person was.
+    Forgotten,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -32,6 +32,10 @@ pub mod journal;
 #[cfg(feature = "live")]
 pub mod media;
 #[cfg(feature = "live")]
+pub mod recordings;
+#[cfg(feature = "live")]
 pub mod store;
 #[cfg(feature = "live")]
 pub mod testphone;
+#[cfg(feature = "live")]
+pub mod upkeep;

@@ -10,7 +10,7 @@ use std::path::Path;
 const WORDS: [&str; 7] = ["clock", "facts", "ids", "pii", "routing", "skills", "stream"];
 
 /// A room and the other rooms it may name.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("acd", &[]),
     ("ivr", &[]),
     ("talk", &[]),
@@ -21,10 +21,13 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("config", &[]),
     ("booking", &["store"]),
     ("store", &["journal"]),
+    // Of media it wants the tables of G.711 alone.
+    ("recordings", &["config", "media", "store"]),
     ("call", &["acd", "config", "ivr", "journal", "media", "sip", "talk"]),
-    ("api", &["booking", "call", "config", "store"]),
+    ("api", &["booking", "call", "config", "recordings", "store", "upkeep"]),
     // The demo's and the tests' own phone speaks SIP by our grammar and nothing else of the house.
     ("testphone", &["sip"]),
+    ("upkeep", &["booking", "call", "config", "journal", "recordings", "store"]),
 ];
 
 /// Rooms that know neither time nor the world. Of `sip`, the shell alone may.
@@ -50,7 +53,7 @@ const WORLD: [&str; 14] = [
 ];
 
 /// An outside library and the rooms (or files) that may name it.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("sqlx", &["store", "booking"]),
     ("axum", &["api"]),
     ("utoipa", &["api", "call/view.rs"]),
@@ -58,7 +61,10 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("rtp_rs", &["media"]),
     ("toml", &["config"]),
     ("serde_saphyr", &["ivr"]),
-    ("ureq", &["booking"]),
+    ("ureq", &["booking", "recordings", "upkeep"]),
+    ("aes_gcm", &["recordings"]),
+    ("ogg", &["recordings"]),
+    ("::opus", &["recordings"]),
 ];
 
 #[test]

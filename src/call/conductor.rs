@@ -9,6 +9,7 @@ use super::legs::{Acts, Legs};
 use super::live_call::LiveCall;
 use super::recovery::Former;
 use super::request::Request;
+use super::term::Term;
 use crate::acd::{self, Acd};
 use crate::clock::{Clock, Moment};
 use crate::facts::{Fact, Stamped};
@@ -47,6 +48,8 @@ pub struct Doors {
     pub former: Former,
     /// Seed for call ids; the dice of one life.
     pub seed: u64,
+    /// `None`: this is the line whatever happens.
+    pub term: Option<Term>,
 }
 
 pub struct Conductor {
@@ -93,6 +96,8 @@ pub struct Conductor {
     pub(super) pictures: u64,
     /// Asked to end at once and leave every call to the next life.
     pub(super) handing_over: bool,
+    /// Until when this is the line; `None`: for ever.
+    term: Option<Term>,
     /// Drain limit, once asked to drain.
     pub(super) drain_until: Option<Moment>,
 }
@@ -148,6 +153,7 @@ impl Conductor {
             records_since_snapshot: Self::RECORDS_PER_SNAPSHOT,
             pictures: 0,
             handing_over: false,
+            term: doors.term,
             drain_until: None,
         }
     }
@@ -160,6 +166,9 @@ impl Conductor {
             self.think();
             // 2. Write down.
             self.write_down();
+            if self.is_anothers(self.clock.now()) {
+                return;
+            }
             // 3. Act.
             self.act();
             if self.is_drained() || self.handing_over {
@@ -175,8 +184,20 @@ impl Conductor {
             let first = self.wait().await;
             // 5. Take in all that is there.
             self.now = self.clock.now();
+            if self.is_anothers(self.now) {
+                return;
+            }
             self.take_in(first);
         }
+    }
+
+    /// Whoever is the line now, or will be soon, goes on with all calls: nothing leaves any more.
+    fn is_anothers(&self, now: Moment) -> bool {
+        let over = self.term.as_ref().is_some_and(|term| term.is_over(now));
+        if over {
+            tracing::error!(calls = self.calls.len(), "the lease is over: this engine is not the line any more and ends");
+        }
+        over
     }
 
     async fn wait(&mut self) -> Intake {
@@ -195,7 +216,8 @@ impl Conductor {
 
     fn next_deadline(&self) -> Option<Moment> {
         let calls = self.timers.first().map(|(at, _)| *at);
-        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until].into_iter().flatten().min()
+        let term = self.term.as_ref().map(Term::end);
+        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until, term].into_iter().flatten().min()
     }
 
     fn take_in(&mut self, first: Intake) {

@@ -97,7 +97,11 @@ impl Conductor {
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
             MediaEvent::RecordFailed { leg, file, why } => {
                 tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                let call = self.legs.call_of(leg);
                 self.legs.recorded(leg, &file);
+                if let Some(call) = call {
+                    self.record(Fact::RecordingFailed { call, file, why });
+                }
             }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
                 let call = self.legs.call_of(leg);
@@ -123,6 +127,7 @@ impl Conductor {
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
+            Request::RecordingNews(fact) => self.record(fact),
             Request::StoreAt { position, people } => {
                 self.store_at = position;
                 self.note_what_tables_owe();
@@ -131,6 +136,12 @@ impl Conductor {
             Request::HandOver => {
                 tracing::info!(calls = self.calls.len(), "handing over: every call is left to the next life");
                 self.handing_over = true;
+            }
+            Request::PersonOf { phone, reply } => drop(reply.send(self.key.person(&phone))),
+            Request::PersonForgotten { person, recordings, reply } => {
+                self.record(Fact::PersonForgotten { person, recordings });
+                self.release_at = Moment::ZERO;
+                drop(reply.send(self.people.part().map_err(|error| Refusal::Invalid(error.to_string()))));
             }
             Request::Drain => {
                 tracing::info!(calls = self.calls.len(), "draining: new calls are refused, talks may end");

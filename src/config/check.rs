@@ -1,6 +1,7 @@
 //! What one section alone cannot know: that names meet, nothing is said twice, secrets are there, and nothing stands open by accident.
 
 use super::read::{File, Placed};
+use super::recording;
 use super::*;
 use std::net::IpAddr;
 use std::path::Path;
@@ -29,10 +30,12 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
     let media = media(file, Path::new(&data));
-    let recording = file.table("recording");
+    let recording = recording::recording(file);
+    let archive = recording::archive(file, env);
     let sip = sip(file);
     let limits = limits(file);
     let codes = codes(file);
+    let standby = standby(file, env, store.as_ref());
 
     let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
@@ -54,10 +57,12 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         booking: booking?.value,
         webhooks,
         media: media?,
-        recording: recording?.value,
+        recording: recording?,
+        archive,
         sip: sip?,
         limits: limits?,
         codes: codes?,
+        standby: standby?,
     })
 }
 
@@ -188,6 +193,10 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
                 queue.place("announce_every_s"),
                 "the place told each few seconds wears callers out; write at least 10",
             );
+        }
+        if queue.value.keep_recordings_days == Some(0) {
+            let message = "recordings kept for 0 days are none; write `record = false`, or at least 1 day";
+            file.complain(queue.place("keep_recordings_days"), message);
         }
         if queue.value.title.is_empty() {
             queue.value.title = queue.value.name.to_string();
@@ -461,12 +470,7 @@ fn has_password(url: &str) -> bool {
 fn http(file: &mut File, env: Environment) -> Option<Http> {
     let mut http = file.table::<Http>("http")?;
     let it = &mut http.value;
-    let given = match (&it.token_env, &it.token_file) {
-        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
-        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
-    };
+    let given = token(it.token_env.as_deref(), it.token_file.as_deref(), env);
     let refused = it.open && !it.bind.ip().is_loopback();
     let bind = it.bind;
     let complaint = match given {
@@ -487,6 +491,30 @@ fn http(file: &mut File, env: Environment) -> Option<Http> {
     Some(http.value)
 }
 
+/// The token that one of two keys names; the error goes with the key.
+fn token(variable: Option<&str>, path: Option<&Path>, env: Environment) -> Result<Option<Secret>, (&'static str, String)> {
+    match (variable, path) {
+        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
+        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
+    }
+}
+
+fn standby(file: &mut File, env: Environment, store: Option<&Store>) -> Option<Standby> {
+    let mut standby = file.table::<Standby>("standby")?;
+    match token(standby.value.token_env.as_deref(), standby.value.token_file.as_deref(), env) {
+        Ok(token) => standby.value.token = token,
+        Err((key, why)) => file.complain(standby.place(key), why),
+    }
+    if standby.value.lease && store.is_some_and(|store| store.kind != StoreKind::Postgres) {
+        let message =
+            "`lease` stands in PostgreSQL; write `kind = \"postgres\"` in [store], or promote by hand and delete this key";
+        file.complain(standby.place("lease"), message);
+    }
+    Some(standby.value)
+}
+
 fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
     let mut webhooks = file.list::<Webhook>("webhook");
     for webhook in &mut webhooks {
@@ -502,8 +530,8 @@ fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
     values(webhooks)
 }
 
-/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is four longer.
-const SOCKET_PATH_MAX: usize = 103;
+/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is longer by `.new` and the door's version.
+const SOCKET_PATH_MAX: usize = 99;
 
 fn media(file: &mut File, data: &Path) -> Option<Media> {
     let media = file.table::<Media>("media")?;

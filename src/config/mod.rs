@@ -5,11 +5,13 @@
 mod calendar;
 mod check;
 mod read;
+mod recording;
 mod secret;
 mod span;
 
 pub use calendar::{Calendar, Hours, Week};
 pub use read::{ConfigError, ConfigErrors};
+pub use recording::{Archive, ArchiveKind, Recording};
 pub use secret::{Secret, read_or_make};
 pub use span::{SpanError, span};
 
@@ -49,9 +51,12 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     pub media: Media,
     pub recording: Recording,
+    /// `None`: recordings stay here.
+    pub archive: Option<Archive>,
     pub sip: Sip,
     pub limits: Limits,
     pub codes: Codes,
+    pub standby: Standby,
 }
 
 impl Config {
@@ -120,6 +125,12 @@ impl Config {
     /// Where recordings are kept.
     pub fn recordings(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.data.join("recordings"))
+    }
+
+    /// How long recordings of this queue are kept.
+    pub fn keep_recordings(&self, queue: Option<&QueueId>) -> Duration {
+        let days = queue.and_then(|queue| self.queue(queue)).and_then(|queue| queue.keep_recordings_days);
+        Duration::from_secs(u64::from(days.unwrap_or(self.recording.keep_days)) * 86_400)
     }
 
     /// The token the API wants, `None` if it stands open. Without a token in the configuration one is made at the first start and
@@ -301,6 +312,9 @@ pub struct Queue {
     /// Talks of this queue may be recorded.
     #[serde(default = "yes")]
     pub record: bool,
+    /// How long recordings of this queue are kept; as `[recording]` says if left out.
+    #[serde(default)]
+    pub keep_recordings_days: Option<u32>,
     /// Ask the agent's phone to answer by itself.
     #[serde(default)]
     pub auto_answer: bool,
@@ -509,12 +523,18 @@ pub struct Media {
     pub orphan_after: Duration,
 }
 
+/// The warm standby of this line, or the line of this standby: both have the same token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recording {
+pub struct Standby {
+    token_env: Option<String>,
+    token_file: Option<PathBuf>,
+    /// The line is whose the lease in PostgreSQL is: a standby takes it, and the line, once it has expired.
     #[serde(default)]
-    pub enabled: bool,
-    dir: Option<PathBuf>,
+    pub lease: bool,
+    /// `None`: nothing is given to a standby.
+    #[serde(skip)]
+    pub token: Option<Secret>,
 }
 
 /// How a far end that is gone is found out; see `sip::Settings`.

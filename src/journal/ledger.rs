@@ -71,7 +71,14 @@ impl LedgerFold {
             | Fact::HandoffSettled { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
-            | Fact::PhonesWritten { .. } => {}
+            | Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. }
+            | Fact::RecordingFailed { .. }
+            | Fact::RecordingPacked { .. }
+            | Fact::RecordingArchived { .. }
+            | Fact::RecordingNotArchived { .. }
+            | Fact::RecordingDeleted { .. }
+            | Fact::RecordingHeard { .. } => {}
         }
     }
 

@@ -204,6 +204,12 @@ impl<R: Entry> Log<R> {
         Ok(deleted)
     }
 
+    /// Begins a new segment, so that what is written so far can be released although writing goes on.
+    pub fn part(&mut self) -> Result<(), JournalError> {
+        self.commit()?;
+        if self.segment_len == 0 { Ok(()) } else { self.rotate() }
+    }
+
     /// Position behind the last committed record.
     pub fn position(&self) -> u64 {
         self.segment.start + self.segment_len

@@ -153,3 +153,21 @@ fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+/// The process at the other end of the stream; of one that listens, the one that began to.
+pub fn peer(stream: &UnixStream) -> io::Result<libc::pid_t> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `found` is a ucred of the length given, and both outlive the call.
+    checked(unsafe {
+        let found: *mut libc::ucred = &mut found;
+        libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, found.cast(), &mut length)
+    })?;
+    Ok(found.pid)
+}
+
+/// SIGTERM.
+pub fn terminate(process: libc::pid_t) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    checked(unsafe { libc::kill(process, libc::SIGTERM) }).map(drop)
+}

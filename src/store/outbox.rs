@@ -68,7 +68,14 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::AgentChanged { .. }
         | Fact::HandoffSettled { .. }
         | Fact::PhonesWritten { .. }
+        | Fact::PersonForgotten { .. }
         | Fact::EngineStarted { .. }
-        | Fact::EngineStopped { .. } => None,
+        | Fact::EngineStopped { .. }
+        | Fact::RecordingFailed { .. }
+        | Fact::RecordingPacked { .. }
+        | Fact::RecordingArchived { .. }
+        | Fact::RecordingNotArchived { .. }
+        | Fact::RecordingDeleted { .. }
+        | Fact::RecordingHeard { .. } => None,
     }
 }

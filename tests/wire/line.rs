@@ -24,10 +24,15 @@ pub struct Plan {
     /// Contracted channels of the citizens' trunk; 0: no limit.
     pub channels: u32,
     pub recording: bool,
+    /// Recordings are packed and sealed after their call.
+    pub pack: bool,
     /// Out of hours for scripts that ask the calendar `main`.
     pub closed: bool,
     /// The script of 122.
     pub script: &'static str,
+    /// Keys of `[store]`, and of `[standby]`.
+    pub store: String,
+    pub standby: &'static str,
     /// Keys of `[media]`.
     pub media: &'static str,
     pub log: &'static str,
@@ -42,8 +47,11 @@ impl Default for Plan {
             max_waiting: 50,
             channels: 0,
             recording: false,
+            pack: false,
             closed: false,
             script: "line",
+            store: String::new(),
+            standby: "",
             media: "inside = true",
             log: "debug,sqlx=warn",
         }
@@ -159,7 +167,7 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, media, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, pack, script, store, standby, media, .. } = self;
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -220,10 +228,18 @@ kind = "reference"
 
 [recording]
 enabled = {recording}
+pack = {pack}
 
 [http]
 bind = "127.61.N.2:8122"
 open = true
+
+[standby]
+token_env = "WIRE_PASSWORD"
+{standby}
+
+[store]
+{store}
 "#,
             folder = folder.display()
         );

@@ -1,5 +1,7 @@
 //! The embedded store: one SQLite file, one writer, a few readers.
 
+mod file;
+
 super::sql_modules!();
 
 use super::fold::Wanted;
@@ -45,6 +47,8 @@ impl SqliteStore {
             // The journal is the truth: after a power failure the tables may be behind it, never broken.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(LOCK_WAIT)
+            // What is forgotten is overwritten, not only let go.
+            .pragma("secure_delete", "on")
             .optimize_on_close(true, None);
         let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOCK_WAIT);
         let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(LOCK_WAIT);
@@ -69,6 +73,11 @@ impl SqliteStore {
         let migrate = || async { sqlx::migrate!("migrations/sqlite").run(&self.writer).await.map_err(StoreError::Migrate) };
         self.migrated.get_or_try_init(migrate).await.copied()
     }
+}
+
+/// Old pages with what was deleted would stay in the write-ahead file.
+async fn overwrite_deleted(pool: &Pool) -> sqlx::Result<()> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(pool).await.map(drop)
 }
 
 async fn begin(pool: &Pool) -> sqlx::Result<Transaction<'static, Db>> {
