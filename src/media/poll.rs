@@ -125,6 +125,15 @@ pub fn sleep_precisely() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }
 
+/// Lets this thread run as soon as a packet is there, whatever else the machine does, where the system allows it (root, or
+/// `LimitRTPRIO`). It sleeps most of the time; should it ever not, the kernel keeps a share for others (`sched_rt_runtime_us`).
+pub fn go_before_other_work() -> bool {
+    const PRIORITY: i32 = 10;
+    let wanted = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: `wanted` outlives the call; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &wanted) == 0 }
+}
+
 /// Writes what the socket's buffer takes at this moment. `WouldBlock` if that is nothing.
 pub fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;

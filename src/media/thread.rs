@@ -120,6 +120,9 @@ impl MediaThread {
 
     pub fn run(mut self) {
         super::poll::sleep_precisely();
+        if !super::poll::go_before_other_work() {
+            tracing::debug!("media runs at usual priority: a busy machine may delay packets");
+        }
         while !self.stopped {
             match catch_unwind(AssertUnwindSafe(|| self.turn())) {
                 Ok(Ok(())) => {}
