@@ -113,6 +113,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[store]\nkind = \"postgres\"\nurl = \"postgres://me:pw@db/x\"", 14, &["a password stands in `url`; move"]),
         ("[store]\nkind = \"postgres\"\nurl = \"mysql://db/x\"", 14, &["begins with postgres://"]),
         ("[store]\nurl = \"postgres:///x\"", 13, &["needs no address", "delete this key"]),
+        ("[sip]\nsession_expires_s = 60", 13, &["below 90", "or 0 for none"]),
         ("[limits]\npeople_days = 0", 13, &["write at least 1"]),
         ("[limits]\ntransactions = 100", 12, &["phones need room too"]),
         ("[limits]\nlegs = 0", 13, &["delete the key for the default"]),

@@ -430,6 +430,11 @@ impl Conductor {
         self.note_what_tables_owe();
     }
 
+    /// One is made at the end of this turn, which it must not split: the facts of half a turn would stand without its legs.
+    pub(super) fn snapshot_is_due(&mut self) {
+        self.records_since_snapshot = Self::RECORDS_PER_SNAPSHOT;
+    }
+
     /// Legs that changed, as they stand at the end of this turn; before the facts, which make the turn one that happened.
     fn write_legs(&mut self) {
         let (at, turn) = (self.now, self.journal.position());

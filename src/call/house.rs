@@ -270,6 +270,8 @@ impl House {
                 legs: limits.legs,
                 contacts: limits.contacts,
             },
+            session_expires_s: some(config.sip.session_expires).map(|interval| interval.as_secs().try_into().unwrap_or(u32::MAX)),
+            probe_held: some(config.sip.probe_held),
             realm: "dozvon".to_owned(),
             product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
         }

@@ -159,7 +159,7 @@ impl Conductor {
             return;
         }
         self.release_at = self.now + EVERY;
-        self.snapshot();
+        self.snapshot_is_due();
         let kept = self.house.config.limits.journal.as_micros();
         let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
         let released = [

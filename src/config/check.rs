@@ -32,6 +32,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let media = media(file, Path::new(&data));
     let recording = recording::recording(file);
     let archive = recording::archive(file, env);
+    let sip = sip(file);
     let limits = limits(file);
     let codes = codes(file);
     let standby = standby(file, env, store.as_ref());
@@ -58,6 +59,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         media: media?,
         recording: recording?,
         archive,
+        sip: sip?,
         limits: limits?,
         codes: codes?,
         standby: standby?,
@@ -556,6 +558,16 @@ fn media(file: &mut File, data: &Path) -> Option<Media> {
         file.complain(media.place("orphan_after_s"), message);
     }
     Some(media.value)
+}
+
+fn sip(file: &mut File) -> Option<Sip> {
+    let sip = file.table::<Sip>("sip")?;
+    // RFC 4028 §4.
+    const LEAST: Duration = Duration::from_secs(90);
+    if !sip.value.session_expires.is_zero() && sip.value.session_expires < LEAST {
+        file.complain(sip.place("session_expires_s"), "`session_expires_s` is below 90; write at least 90, or 0 for none");
+    }
+    Some(sip.value)
 }
 
 fn limits(file: &mut File) -> Option<Limits> {

@@ -53,6 +53,7 @@ pub struct Config {
     pub recording: Recording,
     /// `None`: recordings stay here.
     pub archive: Option<Archive>,
+    pub sip: Sip,
     pub limits: Limits,
     pub codes: Codes,
     pub standby: Standby,
@@ -534,6 +535,18 @@ pub struct Standby {
     /// `None`: nothing is given to a standby.
     #[serde(skip)]
     pub token: Option<Secret>,
+}
+
+/// How a far end that is gone is found out; see `sip::Settings`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sip {
+    /// Zero: nobody is asked for a session timer.
+    #[serde(rename = "session_expires_s", with = "seconds", default = "secs::<0>")]
+    pub session_expires: Duration,
+    /// Zero: never.
+    #[serde(rename = "probe_held_s", with = "seconds", default = "secs::<60>")]
+    pub probe_held: Duration,
 }
 
 /// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.

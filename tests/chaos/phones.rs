@@ -144,6 +144,9 @@ enum Wish {
 
 struct Theirs {
     leg: Option<LegId>,
+    /// The phones that were asked, and in which call.
+    side: Side,
+    call_id: String,
     cseq: u32,
     last: Vec<u8>,
     to: SocketAddr,
@@ -500,8 +503,17 @@ impl Phones {
         }
         let in_dialog = parameter(request.header("To").unwrap_or_default(), "tag").is_some();
         let cseq = request.cseq().0;
-        let open =
-            |leg: Option<LegId>| Theirs { leg, cseq, last: Vec::new(), to: from, next: None, interval: T1, until: u64::MAX };
+        let open = |leg: Option<LegId>| Theirs {
+            leg,
+            side,
+            call_id: request.call_id().to_owned(),
+            cseq,
+            last: Vec::new(),
+            to: from,
+            next: None,
+            interval: T1,
+            until: u64::MAX,
+        };
         self.theirs.insert((request.branch().to_owned(), method.clone()), open(known_leg));
         let Some(id) = known_leg else {
             return match method.as_str() {
@@ -586,6 +598,9 @@ impl Phones {
         if side == Side::Citizen {
             self.citizens.insert(number, id);
         }
+        if let Some(theirs) = self.theirs.get_mut(&(request.branch().to_owned(), "INVITE".to_owned())) {
+            theirs.leg = Some(id);
+        }
         let leg = &mut self.legs[id as usize];
         leg.user = called;
         leg.outgoing = false;
@@ -620,7 +635,8 @@ impl Phones {
 
     fn on_ack(&mut self, request: &Message, leg: Option<LegId>) {
         let cseq = request.cseq().0;
-        for theirs in self.theirs.values_mut().filter(|theirs| theirs.leg == leg && theirs.cseq == cseq) {
+        let call_id = request.call_id();
+        for theirs in self.theirs.values_mut().filter(|theirs| theirs.call_id == call_id && theirs.cseq == cseq) {
             theirs.next = None;
         }
         let Some(id) = leg else { return };
@@ -900,8 +916,7 @@ impl Phones {
             }
             theirs.interval = (theirs.interval * 2).min(T2);
             theirs.next = Some(now + theirs.interval);
-            let side = theirs.leg.map_or(Side::Citizen, |leg| self.legs[leg as usize].side);
-            self.sip[side as usize].send(&theirs.last, theirs.to);
+            self.sip[theirs.side as usize].send(&theirs.last, theirs.to);
         }
         for (method, leg) in lost {
             let Some(leg) = leg else { continue };
