@@ -360,7 +360,9 @@ fn the_tables_are_those_that_are_told_of() {
         let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
         let sql = "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public'";
         let there: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut db).await.unwrap();
-        assert_eq!(there.into_iter().filter(|(table, _)| table != "_sqlx_migrations").collect::<BTreeSet<_>>(), told);
+        // Whose the line is, is not moved to another database.
+        let apart = ["_sqlx_migrations", "lease"];
+        assert_eq!(there.into_iter().filter(|(table, _)| !apart.contains(&table.as_str())).collect::<BTreeSet<_>>(), told);
     });
 }
 
