@@ -1,13 +1,20 @@
 //! What each subcommand does.
 
+mod files;
+mod generate;
 mod media;
+mod replay;
 mod serve;
 mod simulate;
+mod staff;
 mod store;
 
+pub use generate::{GenerateArguments, generate};
 pub use media::media;
+pub use replay::{ReplayArguments, replay};
 pub use serve::serve;
 pub use simulate::{SimulateArguments, simulate};
+pub use staff::{StaffCommand, staff};
 pub use store::store_copy;
 
 use anyhow::Context;

@@ -160,22 +160,22 @@ pub fn trace(rows: &[Row]) -> Trace {
 
 /// The text that [`Trace::parse`] reads.
 pub fn trace_csv(rows: &[Row]) -> String {
+    csv(rows.iter().map(|row| (&row.call, row.number)))
+}
+
+/// The same of calls whose numbers nobody knows.
+pub fn replay_csv(trace: &Trace) -> String {
+    csv(trace.calls.iter().map(|call| (call, 0)))
+}
+
+fn csv<'a>(calls: impl Iterator<Item = (&'a Call, u64)>) -> String {
     let mut text = String::from("t_s,number,class,service_s,patience_s\n");
-    for Row { call, number, .. } in rows {
+    for (call, number) in calls {
         let class = CLASSES.get(call.class).map_or("", |(name, _)| name);
-        let tenths = |span: Duration| span.as_millis() / 100;
-        let (service, patience, at) = (tenths(call.service), tenths(call.patience), call.at.0 / 10_000);
+        let (at, service, patience) = (call.at.0 / 10_000, call.service.as_millis() / 100, call.patience.as_millis() / 100);
+        let at = format!("{}.{:02}", at / 100, at % 100);
         // A String takes everything that is written to it.
-        let _ = writeln!(
-            text,
-            "{}.{:02},{number},{class},{}.{},{}.{}",
-            at / 100,
-            at % 100,
-            service / 10,
-            service % 10,
-            patience / 10,
-            patience % 10
-        );
+        let _ = writeln!(text, "{at},{number},{class},{}.{},{}.{}", service / 10, service % 10, patience / 10, patience % 10);
     }
     text
 }

@@ -17,7 +17,7 @@ mod seeds;
 
 pub use dice::Dice;
 pub use figures::{ClassFigures, Figures, figures, rows};
-pub use generate::{Generator, HOURS, Redials, Row, WEEKDAYS, roster_csv, trace, trace_csv};
+pub use generate::{Generator, HOURS, Redials, Row, WEEKDAYS, replay_csv, roster_csv, trace, trace_csv};
 pub use input::{Call, InputError, Roster, Seat, Trace};
 pub use picture::{Quarter, picture, quarters};
 pub use replay::{Lived, Replay, ReplayError};

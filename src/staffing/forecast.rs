@@ -84,6 +84,13 @@ impl Forecast {
         (0..QUARTERS_PER_DAY).map(|quarter| self.expected(self.mean(date.weekday() * QUARTERS_PER_DAY + quarter))).collect()
     }
 
+    /// Quarters of a day differ by themselves, but hardly all to one side.
+    pub fn whole_day(&self, date: Date) -> Expected {
+        let mean: f64 = (0..QUARTERS_PER_DAY).map(|quarter| self.mean(date.weekday() * QUARTERS_PER_DAY + quarter)).sum();
+        let dispersion = self.day_cv.powi(2);
+        Expected { mean, low: quantile(0.1, mean, dispersion), high: quantile(0.9, mean, dispersion) }
+    }
+
     fn expected(&self, mean: f64) -> Expected {
         let dispersion = self.day_cv.powi(2) + self.quarter_cv.powi(2);
         Expected { mean, low: quantile(0.1, mean, dispersion), high: quantile(0.9, mean, dispersion) }
