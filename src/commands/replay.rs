@@ -58,21 +58,23 @@ pub struct SpanArguments {
     class: Vec<String>,
 }
 
-/// A lived span and the date on which it begins.
-pub fn lived(arguments: &SpanArguments, seed: u64) -> anyhow::Result<(Replay, Date)> {
+/// A lived span, the date on which it begins, and whether it is over.
+pub fn lived(arguments: &SpanArguments, seed: u64) -> anyhow::Result<(Replay, Date, bool)> {
     let house = house(&arguments.config)?;
     let zone = house.config.regions.first().map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
-    let span = span(Clock::start(Moment::ZERO).now(), &zone, arguments.from.as_deref(), arguments.to.as_deref())?;
+    let now = Clock::start(Moment::ZERO).now();
+    let span = span(now, &zone, arguments.from.as_deref(), arguments.to.as_deref())?;
     let start = i64::try_from(span.start.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
     let date = start.and_then(|start| Date::parse(&start.to_zoned_datetime(zone).date().to_string()));
+    let over = span.end <= now;
     let lived = read(&house.config.data.join("journal"), span)?;
     let classes = classes(&lived, &arguments.class)?;
     let replay = lived.replay(seed, &classes).with_context(|| arguments.config.display().to_string())?;
-    Ok((replay, date.context("the span begins before 1970")?))
+    Ok((replay, date.context("the span begins before 1970")?, over))
 }
 
 pub fn replay(arguments: ReplayArguments) -> anyhow::Result<()> {
-    let (day, date) = lived(&arguments.span, arguments.seed)?;
+    let (day, date, _) = lived(&arguments.span, arguments.seed)?;
     let play = |roster: &Roster, policy: Router| {
         let ends = simulate(&day.trace, roster, policy, day.ring);
         (figures(policy.name(), &day.trace, &ends), ends)

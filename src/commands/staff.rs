@@ -3,12 +3,13 @@
 use super::files::{text_of, trace_of, write};
 use super::replay::{SpanArguments, lived};
 use anyhow::{Context, bail};
-use dozvon::simulate::{CLASSES, Trace, roster_csv};
+use dozvon::simulate::{CLASSES, Call, Trace, roster_csv};
 use dozvon::staffing::{
     Breaks, Date, Demand, Forecast, Goal, History, Plan, QUARTERS_PER_WEEK, ShiftRules, backtest, forecast_picture, plan,
     plan_picture,
 };
 use std::path::PathBuf;
+use std::time::Duration;
 
 const WEEKDAYS: [&str; 7] = ["пн", "вт", "ср", "чт", "пт", "сб", "вс"];
 /// Of a line of which only counts are known, s.
@@ -130,26 +131,23 @@ fn known(source: &SourceArguments) -> anyhow::Result<Known> {
         let history = History::parse(&text_of(path)?).with_context(|| path.display().to_string())?;
         return Ok(Known { history, service_s: SERVICE_S, patience_s: PATIENCE_S });
     }
-    let (trace, first, patience_s) = if let Some(path) = &source.trace {
-        let trace = trace_of(path)?;
-        let patience = mean(&trace, |call| call.patience.as_secs_f64());
+    if let Some(path) = &source.trace {
         let first =
             Date::parse(&source.first_day).with_context(|| format!("--first-day {}: write 2026-01-05", source.first_day))?;
-        (trace, first, patience)
-    } else {
-        let journal = source.journal.as_ref().context("name the arrivals: --arrivals, --trace or --config")?;
-        let (day, first) = lived(journal, 1)?;
-        (day.trace, first, day.patience_mean.as_secs_f64())
-    };
-    Ok(Known {
-        history: History::of_trace(&trace, first),
-        service_s: mean(&trace, |call| call.service.as_secs_f64()),
-        patience_s,
-    })
+        let trace = trace_of(path)?;
+        let (service_s, patience_s) = (mean(&trace, |call| call.service), mean(&trace, |call| call.patience));
+        return Ok(Known { history: History::of_trace(&trace, first), service_s, patience_s });
+    }
+    let journal = source.journal.as_ref().context("name the arrivals: --arrivals, --trace or --config")?;
+    let (day, first, over) = lived(journal, 1)?;
+    let history = History::of_trace(&day.trace, first);
+    let history = if over { history } else { history.without_today() };
+    Ok(Known { history, service_s: mean(&day.trace, |call| call.service), patience_s: day.patience_mean.as_secs_f64() })
 }
 
-fn mean(trace: &Trace, of: impl Fn(&dozvon::simulate::Call) -> f64) -> f64 {
-    trace.calls.iter().map(of).sum::<f64>() / trace.calls.len().max(1) as f64
+/// s.
+fn mean(trace: &Trace, of: impl Fn(&Call) -> Duration) -> f64 {
+    trace.calls.iter().map(|call| of(call).as_secs_f64()).sum::<f64>() / trace.calls.len().max(1) as f64
 }
 
 fn learnt(history: &History) -> anyhow::Result<Forecast> {

@@ -96,7 +96,7 @@ impl History {
         Ok(history)
     }
 
-    /// Arrivals of a trace whose start is the midnight of `first`. A day is whole if calls come after it or in its last hour.
+    /// Arrivals of a trace whose start is the midnight of `first`; days without a call are not there.
     pub fn of_trace(trace: &Trace, first: Date) -> Self {
         let mut history = Self { days: BTreeMap::new(), grain: 1 };
         for call in &trace.calls {
@@ -110,6 +110,12 @@ impl History {
 
     pub fn last(&self) -> Option<Date> {
         self.days.keys().next_back().copied()
+    }
+
+    /// Without its last day, which is not over.
+    pub fn without_today(mut self) -> Self {
+        self.days.pop_last();
+        self
     }
 
     /// Without the days from `date` on.
