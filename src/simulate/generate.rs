@@ -2,7 +2,7 @@
 
 use super::dice::Dice;
 use super::input::{Call, Roster, Trace};
-use super::run::{Outcome, simulate};
+use super::run::{Arrival, simulate_redials};
 use super::{CLASSES, Router};
 use crate::clock::Moment;
 use std::fmt::Write;
@@ -19,8 +19,6 @@ pub const WEEKDAYS: [f64; 7] = [1.45, 1.15, 1.10, 1.07, 1.00, 0.68, 0.55];
 pub const SHARES: [f64; CLASSES.len()] = [0.46, 0.266, 0.08, 0.13, 0.064];
 
 const HOUR_S: f64 = 3_600.0;
-/// A trace is made of so many redial rounds at most; who would ring again after that stays away.
-const ROUNDS: usize = 40;
 /// Nobody rings more often for one need.
 const ATTEMPTS: u32 = 6;
 
@@ -79,9 +77,6 @@ pub struct Redials {
 pub struct Row {
     pub call: Call,
     pub number: u64,
-    /// Which need of which person: the row's place among first attempts.
-    need: u64,
-    attempt: u32,
 }
 
 impl Generator {
@@ -101,8 +96,7 @@ impl Generator {
                 // Poisson within the hour: exponential gaps.
                 let mut at = start + draws.exponential(HOUR_S / wanted.max(1e-9));
                 while at < start + HOUR_S {
-                    let need = rows.len() as u64;
-                    rows.push(Row { call: self.call(at, &mut draws), number: self.number(&mut draws), need, attempt: 1 });
+                    rows.push(Row { call: self.call(at, &mut draws), number: self.number(&mut draws) });
                     at += draws.exponential(HOUR_S / wanted.max(1e-9));
                 }
             }
@@ -111,36 +105,29 @@ impl Generator {
     }
 
     /// With everybody who gives up on `roster` under `router` and rings again. What is rung again lengthens the queue and makes others
-    /// give up, so the day is played until nothing changes any more.
+    /// give up, who ring again.
     pub fn rows_with_redials(&self, seed: u64, redials: Redials, roster: &Roster, router: Router) -> Vec<Row> {
         let first = self.rows(seed);
         let dice = Dice::new(!seed);
-        let mut rows = first.clone();
-        for _ in 0..ROUNDS {
-            let ends = simulate(&trace(&rows), roster, router, Duration::ZERO);
-            let mut next = first.clone();
-            for (row, end) in rows.iter().zip(&ends) {
-                let gave_up = matches!(end.outcome, Outcome::Abandoned) && end.at >= row.call.at + row.call.patience;
-                if gave_up && row.attempt < ATTEMPTS {
-                    next.extend(self.rings_again(row, end.at, redials, &dice));
-                }
-            }
-            next.sort_by_key(|row| (row.call.at, row.need, row.attempt));
-            if next == rows {
-                break;
-            }
-            rows = next;
-        }
-        rows
+        let mut redial = |gave_up: &Arrival, at: Moment| self.rings_again(gave_up, at, redials, &dice);
+        let (arrivals, _) = simulate_redials(&trace(&first), roster, router, Duration::ZERO, &mut redial);
+        let row = |arrival: Arrival| Some(Row { number: first.get(arrival.need)?.number, call: arrival.call });
+        arrivals.into_iter().filter_map(row).collect()
     }
 
     /// The dice of one attempt at one need are its own: what others do does not change it.
-    fn rings_again(&self, row: &Row, gave_up: Moment, redials: Redials, dice: &Dice) -> Option<Row> {
-        let mut dice = dice.fork(row.need * u64::from(ATTEMPTS) + u64::from(row.attempt));
-        let again = dice.unit() < redials.share;
-        let at = hundredths(gave_up.0 as f64 / 1e6 + dice.exponential(redials.after_mean));
+    fn rings_again(
+        &self,
+        Arrival { call, need, attempt }: &Arrival,
+        gave_up: Moment,
+        redials: Redials,
+        dice: &Dice,
+    ) -> Option<Call> {
+        let mut dice = dice.fork(*need as u64 * u64::from(ATTEMPTS) + u64::from(*attempt));
+        let again = *attempt < ATTEMPTS && dice.unit() < redials.share;
+        let at = hundredths(gave_up.0 as f64 / 1e6 + dice.exponential(redials.after_mean)).max(gave_up);
         let patience = tenths(dice.exponential(self.patience_mean));
-        again.then(|| Row { call: Call { at, patience, ..row.call.clone() }, attempt: row.attempt + 1, ..row.clone() })
+        again.then(|| Call { at, patience, ..call.clone() })
     }
 
     fn call(&self, at: f64, dice: &mut Dice) -> Call {

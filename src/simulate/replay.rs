@@ -23,7 +23,8 @@ pub struct Lived {
     waits: Vec<Wait>,
     /// Where in `waits` a call waits or talks.
     open: BTreeMap<CallId, usize>,
-    busy: BTreeMap<AgentId, usize>,
+    /// Whom an agent talked with last, and whether wrap-up has begun since.
+    busy: BTreeMap<AgentId, (usize, bool)>,
     on_duty: BTreeMap<AgentId, Moment>,
     duties: Vec<(AgentId, Moment, Moment)>,
     offers: BTreeMap<OfferId, Moment>,
@@ -107,10 +108,10 @@ impl Lived {
             Fact::TalkStarted { call, agent, .. } => {
                 self.wait_ends(call, WaitEnd::Answered, at);
                 if let Some(no) = self.open.get(&call) {
-                    self.busy.insert(agent, *no);
+                    self.busy.insert(agent, (*no, false));
                 }
             }
-            Fact::TalkEnded { agent, .. } => self.busy_until(&agent, at),
+            Fact::TalkEnded { agent, .. } => self.busy_until(&agent, at, false),
             Fact::AgentChanged { agent, state, .. } => self.agent_changed(agent, state, at),
             _ => {}
         }
@@ -119,9 +120,11 @@ impl Lived {
     fn agent_changed(&mut self, agent: AgentId, state: AgentStateName, at: Moment) {
         match state {
             AgentStateName::Talking => {}
-            AgentStateName::WrapUp => self.busy_until(&agent, at),
+            AgentStateName::WrapUp => self.busy_until(&agent, at, true),
             AgentStateName::Ready | AgentStateName::Offered | AgentStateName::OnBreak | AgentStateName::Offline => {
-                self.busy_until(&agent, at);
+                if self.busy.get(&agent).is_some_and(|(_, wraps_up)| *wraps_up) {
+                    self.busy_until(&agent, at, true);
+                }
                 self.busy.remove(&agent);
             }
         }
@@ -133,8 +136,10 @@ impl Lived {
         }
     }
 
-    fn busy_until(&mut self, agent: &AgentId, at: Moment) {
-        if let Some(wait) = self.busy.get(agent).and_then(|no| self.waits.get_mut(*no)) {
+    fn busy_until(&mut self, agent: &AgentId, at: Moment, wraps_up: bool) {
+        let Some((no, wrapping)) = self.busy.get_mut(agent) else { return };
+        *wrapping |= wraps_up;
+        if let Some(wait) = self.waits.get_mut(*no) {
             wait.busy_until = Some(at);
         }
     }
