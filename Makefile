@@ -3,7 +3,7 @@
 # Where rustup puts cargo, should scripts/setup have to install it.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: build run test chaos bench bench-routing lint check help
+.PHONY: build run test chaos bench bench-routing mutate lint check help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -33,6 +33,9 @@ ROUTING ?= ../shared/data/routing
 
 bench-routing: build ## every routing policy on the same calls and seats
 	scripts/bench-routing $(ROUTING)
+
+mutate: ## changes the queue brain, one thing at a time, and tells what no test notices (an hour and more)
+	nice scripts/mutate
 
 lint: ## what `make test` checks before it runs anything
 	cargo fmt --check

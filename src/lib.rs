@@ -15,8 +15,9 @@ pub mod ivr;
 pub mod sip;
 pub mod talk;
 
-// A day in virtual time.
+// A day in virtual time, and how many people it takes.
 pub mod simulate;
+pub mod staffing;
 
 // Rooms that touch the world.
 #[cfg(feature = "live")]

@@ -94,6 +94,13 @@ enum Command {
     },
     /// Route a trace of calls to a roster of agents in virtual time and write what it comes to.
     Simulate(commands::SimulateArguments),
+    /// Make up a trace of calls: profile of hours and weekdays, uneven days, people who ring again.
+    Generate(commands::GenerateArguments),
+    /// Play a day of the journal again, with other agents or another policy.
+    Replay(commands::ReplayArguments),
+    /// How many operators, when: forecast, shifts, and how good the forecast has been.
+    #[command(subcommand)]
+    Staff(commands::StaffCommand),
     /// The tables' database.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -152,6 +159,9 @@ fn main() -> ExitCode {
         Command::Promote { config } => commands::promote(&config),
         Command::Forget { person, config } => commands::forget(&config, &person),
         Command::Simulate(arguments) => commands::simulate(arguments),
+        Command::Generate(arguments) => commands::generate(arguments),
+        Command::Replay(arguments) => commands::replay(arguments),
+        Command::Staff(command) => commands::staff(command),
         Command::Store(StoreCommand::Copy { config, to, to_url_env }) => {
             commands::store_copy(&config, to.as_deref(), to_url_env.as_deref())
         }

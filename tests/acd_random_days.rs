@@ -28,6 +28,15 @@ fn invariants_hold_through_a_third_random_day() {
     Day::new(2026).live(STEPS);
 }
 
+/// Many seeds find what few long days miss; `DOZVON_SEEDS` says how many (`scripts/mutate --seeds` counts what a fault takes).
+#[test]
+fn invariants_hold_through_many_short_days() {
+    let seeds = std::env::var("DOZVON_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    for seed in 1..=seeds {
+        Day::new(seed).live(600);
+    }
+}
+
 #[test]
 fn the_same_day_lived_twice_ends_the_same() {
     let mut days = [Day::new(7), Day::new(7)];

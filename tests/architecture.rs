@@ -10,12 +10,13 @@ use std::path::Path;
 const WORDS: [&str; 7] = ["clock", "facts", "ids", "pii", "routing", "skills", "stream"];
 
 /// A room and the other rooms it may name.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("acd", &[]),
     ("ivr", &[]),
     ("talk", &[]),
     ("sip", &[]),
     ("simulate", &["acd"]),
+    ("staffing", &["simulate"]),
     ("media", &[]),
     ("journal", &[]),
     ("config", &[]),
@@ -31,7 +32,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
 ];
 
 /// Rooms that know neither time nor the world. Of `sip`, the shell alone may.
-const BRAINS: [&str; 5] = ["acd", "ivr", "simulate", "talk", "sip"];
+const BRAINS: [&str; 6] = ["acd", "ivr", "simulate", "staffing", "talk", "sip"];
 const SHELLS: [&str; 1] = ["sip/shell.rs"];
 
 /// What no brain may touch.

@@ -2,21 +2,28 @@
 
 mod backup;
 mod doctor;
+mod files;
 mod forget;
+mod generate;
 mod media;
 mod recording;
+mod replay;
 mod serve;
 mod simulate;
+mod staff;
 mod standby;
 mod store;
 
 pub use backup::{backup, restore};
 pub use doctor::doctor;
 pub use forget::forget;
+pub use generate::{GenerateArguments, generate};
 pub use media::media;
 pub use recording::{export, verify};
+pub use replay::{ReplayArguments, replay};
 pub use serve::serve;
 pub use simulate::{SimulateArguments, simulate};
+pub use staff::{StaffCommand, staff};
 pub use standby::{promote, standby};
 pub use store::store_copy;
 
