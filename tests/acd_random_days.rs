@@ -100,6 +100,8 @@ struct NaiveFloor {
     /// How far each wait had come into effect before this turn: stage and overdue.
     ripe: BTreeMap<CallId, (Option<Duration>, bool)>,
     tasks: BTreeMap<TaskId, PersonId>,
+    /// Offers written down for which no phone was told to ring yet.
+    unrung: BTreeSet<OfferId>,
 }
 
 #[derive(Clone)]
@@ -375,6 +377,7 @@ impl Day {
         }
         self.floor.ripe = self.floor.callers.keys().map(|call| (*call, self.ripe(*call))).collect();
         let place = format!("seed {} step {}", self.seed, self.step);
+        assert!(self.floor.unrung.is_empty(), "{place}: an offer for which no phone rings");
         self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
         self.nobody_is_free_for_who_waits(&place);
         let waiting: u32 = self.acd.queues().map(|queue| queue.waiting + queue.offered).sum();
@@ -388,6 +391,7 @@ impl Day {
         match command {
             Command::Offer { offer, call, agent, .. } => {
                 assert_eq!(floor.offers.get(&offer), Some(&(call, agent)), "{place}: another offer was written down");
+                assert!(floor.unrung.remove(&offer), "{place}: rings twice");
             }
             Command::Withdraw { offer, call } => {
                 let known =
@@ -421,6 +425,7 @@ impl Day {
                 assert!(!std::mem::replace(&mut caller.offered, true), "{place}: two phones for one caller");
                 assert!(self.floor.offers.values().all(|(_, other)| *other != agent), "{place}: two offers for one agent");
                 self.floor.offers.insert(offer, (call, agent));
+                self.floor.unrung.insert(offer);
             }
             Fact::OfferEnded { offer, end } => {
                 let (call, agent) = self.floor.offers.remove(&offer).unwrap_or_else(|| panic!("{place}: no such offer"));

@@ -174,7 +174,7 @@ impl Lived {
             let class = *classes.get(&wait.queue).ok_or_else(|| ReplayError::UnknownQueue(wait.queue.clone()))?;
             let service = talk(stay).or_else(|| talks.get(other_talk).copied()).unwrap_or(Duration::from_secs(165));
             let patience = if *end == WaitEnd::GaveUp { *long } else { *long + Duration::from_secs_f64(more) };
-            calls.push(Call { at: self.from_start(wait.from), class, service, patience });
+            calls.push(Call { at: self.since_start(wait.from), class, service, patience });
         }
         let (count, mean_wait_s) = (waits.len() as f64, waited.as_secs_f64() / waits.len() as f64);
         let ring = self.rings.0.checked_div(self.rings.1).unwrap_or_default();
@@ -195,7 +195,7 @@ impl Lived {
         let (mut roster, mut numbers) = (Roster::default(), BTreeMap::new());
         let all: BTreeSet<usize> = classes.values().copied().collect();
         for (agent, from, to) in &self.duties {
-            let (from, to) = (self.from_start((*from).max(Moment(self.span.start))), self.from_start((*to).min(end)));
+            let (from, to) = (self.since_start((*from).max(Moment(self.span.start))), self.since_start((*to).min(end)));
             if from >= to {
                 continue;
             }
@@ -211,7 +211,7 @@ impl Lived {
         roster
     }
 
-    fn from_start(&self, at: Moment) -> Moment {
+    fn since_start(&self, at: Moment) -> Moment {
         Moment(at.0.saturating_sub(self.span.start))
     }
 }

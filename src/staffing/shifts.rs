@@ -386,9 +386,8 @@ impl Shift {
             let offset = (no * rest) % (61 - rest);
             pauses.extend((0..length.div_ceil(60)).map(|hour| (hour * 60 + offset, hour * 60 + offset + rest)));
         }
-        if lunch > 0 {
-            let turns = (LUNCH_ZONE as u32 * 15 / lunch).max(1);
-            let start = self.lunch_zone().start as u32 * 15 + no % turns * lunch;
+        if let Some(turns) = (LUNCH_ZONE as u32 * 15).checked_div(lunch) {
+            let start = self.lunch_zone().start as u32 * 15 + no % turns.max(1) * lunch;
             pauses.push((start, start + lunch));
         }
         pauses.sort_unstable();
