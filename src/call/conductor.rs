@@ -81,12 +81,15 @@ pub struct Conductor {
     /// Dialogs of the former life, and legs of which the file holds words that did not happen; until they are taken over.
     pub(super) dialogs: Vec<(LegId, Vec<u8>)>,
     pub(super) undone: BTreeSet<LegId>,
+    /// Calls whose robot begins anew.
+    pub(super) afresh: BTreeSet<CallId>,
     pub(super) dice: u64,
     /// Folds in memory: what a snapshot and the board need without asking SQL.
     pub(super) live: LiveCalls,
     pub(super) ledger: LedgerFold,
     pub(super) trunks: BTreeMap<TrunkId, bool>,
     pub(super) store_at: u64,
+    pub(super) people_at: u64,
     /// A journal position that the tables have not reached, and since when it is written.
     pub(super) tables_owe: Option<(u64, Moment)>,
     /// When the journals are looked through again for what may go.
@@ -141,11 +144,13 @@ impl Conductor {
             epoch: doors.epoch,
             dialogs: doors.former.dialogs,
             undone: doors.former.undone,
+            afresh: doors.former.afresh,
             dice: doors.seed | 1,
             live: doors.live,
             ledger: doors.ledger,
             trunks: BTreeMap::new(),
             store_at: 0,
+            people_at: 0,
             tables_owe: None,
             release_at: Moment::ZERO,
             journal_failing: false,
@@ -265,6 +270,10 @@ impl Conductor {
             self.timers.pop_first();
             self.call_timeout(call);
             self.think();
+        }
+        // The first time when the tables say where they are; then also while they stand still, since dialogs name people.
+        if self.release_at != Moment::ZERO {
+            self.release_journals();
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             self.drain_until = Some(now + Duration::from_secs(1));

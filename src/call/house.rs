@@ -110,10 +110,12 @@ impl House {
         self.config.recording.enabled && self.config.queue(queue).is_some_and(|queue| queue.record)
     }
 
-    /// Where this call's recording goes, relative to the recordings folder: a folder a day, a file a call.
-    pub fn recording_file(&self, call: CallId, now: Moment) -> Option<String> {
+    /// Where this call's recording goes, relative to the recordings folder: a folder a day, a file a call. Each leg in which the
+    /// citizen was called back has a file of its own: the first may be packed by then.
+    pub fn recording_file(&self, call: CallId, again: Option<LegId>, now: Moment) -> Option<String> {
         let day = jiff::Timestamp::from_second(i64::try_from(now.as_unix_seconds()).ok()?).ok()?.strftime("%Y-%m-%d");
-        self.config.recording.enabled.then(|| format!("{day}/{call}.wav"))
+        let part = again.map(|leg| format!("-{}", leg.0)).unwrap_or_default();
+        self.config.recording.enabled.then(|| format!("{day}/{call}{part}.wav"))
     }
 
     pub fn auto_answer(&self, agent: &AgentId, queue: &QueueId) -> bool {

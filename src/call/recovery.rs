@@ -62,6 +62,8 @@ pub struct Brains {
 #[derive(Default)]
 pub struct Former {
     pub calls: BTreeMap<CallId, LiveCall>,
+    /// Of these the robot begins anew.
+    pub afresh: BTreeSet<CallId>,
     pub legs: Legs,
     /// Dialogs, in the user agent's own encoding.
     pub dialogs: Vec<(LegId, Vec<u8>)>,
@@ -164,18 +166,24 @@ impl Restored {
     pub fn former(&mut self, kept: &KeptLegs, current: impl Fn(&str) -> Option<Arc<Script>>) -> Former {
         let audio = kept.legs.iter().filter_map(|(leg, kept)| Some((*leg, kept.audio.as_deref()?)));
         let legs = Legs::restore(audio);
-        let mut calls = BTreeMap::new();
+        let (mut calls, mut afresh) = (BTreeMap::new(), BTreeSet::new());
         for (id, mut brains) in std::mem::take(&mut self.calls) {
             let Some(live) = self.live.get(id) else { continue };
+            if brains.robot.is_none() {
+                // Who waits goes on to wait, with music; overflow ends with a callback.
+                brains.talk.robot_is_gone();
+            }
             if brains.robot.is_none() && brains.talk.is_with_robot() {
                 // Its version of the script is nowhere to be had: the citizen begins anew with today's.
-                brains.robot = current(&live.dialled).map(|script| Ivr::new(id, script, LiveCall::FIRST_PLAY));
+                let Some(script) = current(&live.dialled) else { continue };
+                brains.robot = Some(Ivr::new(id, script, LiveCall::FIRST_PLAY));
+                afresh.insert(id);
             }
             let caller = legs.caller_of(brains.talk.citizen());
             calls.insert(id, LiveCall::revived(id, live, caller, brains.talk, brains.robot));
         }
         let dialogs = kept.legs.iter().filter_map(|(leg, kept)| Some((*leg, kept.signalling.clone()?)));
-        Former { calls, legs, dialogs: dialogs.collect(), undone: kept.undone.clone(), heard: self.heard }
+        Former { calls, afresh, legs, dialogs: dialogs.collect(), undone: kept.undone.clone(), heard: self.heard }
     }
 }
 
@@ -226,9 +234,10 @@ impl Conductor {
         };
         let written = postcard::to_extend(&snapshot, vec![SNAPSHOT_SHAPE]).map_err(|error| error.to_string());
         let written = written.and_then(|bytes| self.journal.snapshot(bytes).map_err(|error| error.to_string()));
-        let legs = postcard::to_stdvec(&self.kept_legs()).map_err(|error| error.to_string());
+        // Never ahead of the facts.
+        let legs = written.and_then(|()| postcard::to_stdvec(&self.kept_legs()).map_err(|error| error.to_string()));
         let legs = legs.and_then(|bytes| self.leg_states.snapshot(bytes).map_err(|error| error.to_string()));
-        if let Err(error) = written.and(legs) {
+        if let Err(error) = legs {
             tracing::warn!(error, "no snapshot could be written; the next start replays more of the journal");
         }
     }

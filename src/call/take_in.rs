@@ -129,9 +129,9 @@ impl Conductor {
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
             Request::RecordingNews(fact) => self.record(fact),
             Request::StoreAt { position, people } => {
-                self.store_at = position;
+                (self.store_at, self.people_at) = (position, people);
                 self.note_what_tables_owe();
-                self.release_journals(people);
+                self.release_journals();
             }
             Request::HandOver => {
                 tracing::info!(calls = self.calls.len(), "handing over: every call is left to the next life");
@@ -153,7 +153,7 @@ impl Conductor {
 
     /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them. Of legs only
     /// what two snapshots have behind them goes, so one is made now.
-    fn release_journals(&mut self, people: u64) {
+    pub(super) fn release_journals(&mut self) {
         const EVERY: Duration = Duration::from_secs(3600);
         if self.now < self.release_at {
             return;
@@ -163,7 +163,7 @@ impl Conductor {
         let kept = self.house.config.limits.journal.as_micros();
         let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
         let released = [
-            self.people.release(people, Moment(u64::MAX)),
+            self.people.release(self.people_at, Moment(u64::MAX)),
             self.leg_states.release(self.leg_states.position(), Moment(u64::MAX)),
             self.journal.release(self.store_at, older_than),
         ];

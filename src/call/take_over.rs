@@ -5,6 +5,7 @@ use super::conductor::{Conductor, Work};
 use crate::acd;
 use crate::facts::{AgentStateName, Fact, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
+use crate::ivr;
 use crate::journal::live_calls::{LiveCall, Stage};
 use crate::journal::{LegWord, LegWritten};
 use crate::sip;
@@ -32,6 +33,9 @@ impl Conductor {
         for (id, call) in lost {
             self.forget_call(id);
             self.close(id, &call);
+        }
+        for id in std::mem::take(&mut self.afresh) {
+            self.work.push_back(Work::Ivr(id, ivr::Event::Started));
         }
         self.rules_hold();
         self.compare_legs();

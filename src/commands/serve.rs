@@ -75,8 +75,9 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
     let (committed, standby_token) = (streams.journal.committed(), house.config.standby.token.clone());
     let term = held.as_ref().map(|held| held.term.clone());
-    let running = start(house, streams, clock, term.clone())?;
+    // Media may be waited for, longer than a term lasts.
     held.map(|held| tokio::spawn(held.keep()));
+    let running = tokio::task::block_in_place(|| start(house, streams, clock, term.clone()))?;
     tracing::info!(%bind, "HTTP");
     let zone = regions.first().map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
     tokio::spawn(retention::nightly(store.clone(), running.clock, zone, kept));

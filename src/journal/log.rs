@@ -143,7 +143,7 @@ impl<R: Entry> Log<R> {
     }
 
     /// Writes everything appended with one `write()`: from then on it survives the death of this process. Gives the position
-    /// behind it. After an error (disk full) whole frames stay in the file, the rest stays in memory for the next commit.
+    /// behind it. After an error (disk full) nothing of it stays in the file, all of it in memory for the next commit.
     pub fn commit(&mut self) -> Result<u64, JournalError> {
         if self.pending.is_empty() {
             return Ok(self.position());
@@ -154,7 +154,7 @@ impl<R: Entry> Log<R> {
             tracing::warn!(error = &error as &dyn std::error::Error, "the journal goes on in its full segment");
         }
         let (written, result) = write_at(&self.file, &self.pending, self.segment_len);
-        let whole = if result.is_ok() { written } else { self.truncate_to_frames(written) };
+        let whole = if result.is_ok() { written } else { self.take_back() };
         self.pending.drain(..whole);
         self.segment_len += whole as u64;
         let position = self.position();
@@ -251,12 +251,11 @@ impl<R: Entry> Log<R> {
         Ok(())
     }
 
-    /// After a write that broke off: leaves only whole frames in the file. Returns how many bytes those are.
-    fn truncate_to_frames(&self, written: usize) -> usize {
-        let whole = frame::whole_prefix(&self.pending[..written]);
-        // Should even this fail, the next commit writes over the half frame, and an opening would cut it.
-        let _ = self.file.set_len(self.segment_len + whole as u64);
-        whole
+    /// After a write that broke off: a turn stands in the file whole or not at all. Should even this fail, the next commit writes over
+    /// what is left of it.
+    fn take_back(&self) -> usize {
+        let _ = self.file.set_len(self.segment_len);
+        0
     }
 }
 
@@ -340,7 +339,15 @@ fn next_epoch(dir: &Path) -> Result<u32, JournalError> {
         Err(source) => return Err(JournalError::Io { doing: "read", path, source }),
     };
     let epoch = before.saturating_add(1);
-    segments::write_whole(dir, &path, format!("{epoch}\n").as_bytes())?;
+    let text = format!("{epoch}\n");
+    match segments::write_whole(dir, &path, text.as_bytes()) {
+        // A full disk keeps no line from starting: the count fits where it stood.
+        Err(JournalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+            let file = OpenOptions::new().write(true).open(&path).map_err(JournalError::io("write", &path))?;
+            write_at(&file, text.as_bytes(), 0).1.map_err(JournalError::io("write", &path))?;
+        }
+        done => done?,
+    }
     Ok(epoch)
 }
 

@@ -53,6 +53,12 @@ pub fn is_pulled(path: &Path) -> bool {
     }
 }
 
+/// A key or a list of keys, at the top of the data folder or in `keys/`.
+fn is_key(path: &Path) -> bool {
+    let first = path.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    first.is_some_and(|first| !PULLED.contains(&first.as_str()))
+}
+
 /// What there is: the journal is looked at first, so that all it names is in what is looked at after it.
 pub fn list(data: &Path, recordings: &Path) -> std::io::Result<Vec<Listed>> {
     let mut found = Vec::new();
@@ -209,6 +215,9 @@ impl Copy {
         if file.path.ends_with("/epoch") {
             return self.bring_epoch(&file.path, &target);
         }
+        if is_key(name) {
+            return self.bring_whole(file, &target);
+        }
         let mut here = OpenOptions::new().create(true).write(true).truncate(false).open(&target)?;
         let mut at = here.seek(SeekFrom::End(0))?;
         if at > file.bytes {
@@ -227,6 +236,18 @@ impl Copy {
             at += new.len() as u64;
         }
         Ok(())
+    }
+
+    /// Keys change by their first line: what grows at its end is something else.
+    fn bring_whole(&self, file: &Listed, target: &Path) -> anyhow::Result<()> {
+        let bytes = self.primary.bytes(&file.path, 0)?;
+        if fs::read(target).is_ok_and(|known| known == bytes) {
+            return Ok(());
+        }
+        let unfinished = target.with_extension("tmp");
+        fs::write(&unfinished, bytes)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(file.mode))?;
+        Ok(fs::rename(unfinished, target)?)
     }
 
     /// A primary that started again cut an unfinished record; if we had it already, the segment is pulled anew. Whole records, and
