@@ -99,8 +99,8 @@ impl Hand {
         self.core.clone()
     }
 
-    /// `after`: until the line is full.
-    pub fn work(mut self, after: Duration) -> (Engine, Done) {
+    /// `after`: until the line is full. The database is given back too: it runs for as long as somebody has it.
+    pub fn work(mut self, after: Duration) -> (Engine, Done, Option<Database>) {
         std::thread::sleep(after + Duration::from_secs(self.options.calm_s));
         if self.options.dropping.is_some() {
             std::thread::sleep(Duration::from_secs(self.options.loss_s));
@@ -108,7 +108,7 @@ impl Hand {
             self.done.failure = Some(failure);
         }
         std::thread::sleep(SETTLE);
-        (self.engine, self.done)
+        (self.engine, self.done, self.database)
     }
 
     fn do_it(&mut self) -> Result<(), String> {

@@ -192,7 +192,7 @@ fn run(trial: Trial, options: &Options, rows: &mut Vec<String>) -> bool {
     let full_after = Duration::from_micros(arrivals.fill + if trial == Trial::Crowd { FILL } else { 0 });
     let hand = std::thread::spawn(move || hand.work(full_after));
     let faults = load(&mut phones, options, &arrivals, &told);
-    let (mut engine, done) = hand.join().unwrap();
+    let (mut engine, done, _database) = hand.join().unwrap();
     let lossy = options.dropping.is_some();
     let case = Case { phones: &phones, faults: &faults, lossy, unwritten: &done.unwritten, core: core.as_deref() };
     let verdict = judge(&engine, &case);
