@@ -1,5 +1,6 @@
 //! A booking core outside: takes hand-offs over HTTP and may be down, slow, or answer twice.
 
+use crate::air::now_us;
 use clap::ValueEnum;
 use dozvon::facts::Fact;
 use dozvon::journal::{Reader, Record};
@@ -8,10 +9,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A failed hand-off is tried again after 1, 2, 4 … s: so long after the longest pause of a fault all have come.
-const SETTLED_WITHIN: Duration = Duration::from_secs(180);
+const SETTLED_WITHIN: u64 = 180_000_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Mood {
@@ -70,9 +71,9 @@ impl Core {
 
     /// What it holds against the hand-offs that the journal requested, once it has them all or time is up.
     pub fn compare(&self, data: &Path) -> Vec<(&'static str, String)> {
-        let (wanted, began) = (requested(data), Instant::now());
+        let (wanted, began) = (requested(data), now_us());
         let has_all = || wanted.keys().all(|key| self.held.lock().unwrap().cases.contains_key(key));
-        while !has_all() && began.elapsed() < SETTLED_WITHIN {
+        while !has_all() && now_us() - began < SETTLED_WITHIN {
             std::thread::sleep(Duration::from_millis(100));
         }
         let held = self.held.lock().unwrap();
