@@ -19,10 +19,12 @@ test: ## formatting, lints, brains alone, all rooms, foreign phones
 	@scripts/setup test
 	@scripts/test
 
-chaos: ## kills engine and media under load for half an hour, drops datagrams, counts what was lost
+chaos: ## does to a line under load whatever can go wrong, for an hour and a half, and counts what was lost
 	@scripts/setup build
 	cargo test --release --test chaos -- --engine-kills 1000 --media-kills 200 --talking 50 --waiting 100 --robot 20 --cps 10 \
-	  --calm-s 20 --loss 5 --loss 20
+	  --calm-s 20 --hand-overs 50 --engine-stops 20 --media-stops 20 --disk-full 5 --clock 20 --crowd 2000 \
+	  --database stopped --database slow --database read-only --database-s 600 --core down --core slow --core twice --core-s 60 \
+	  --loss 5 --loss 20
 
 bench: ## micro benches of brains, framer, media and journal
 	@scripts/setup build

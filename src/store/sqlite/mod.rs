@@ -50,7 +50,12 @@ impl SqliteStore {
             // What is forgotten is overwritten, not only let go.
             .pragma("secure_delete", "on")
             .optimize_on_close(true, None);
-        let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOCK_WAIT);
+        // SQLite itself rolls a transaction back when the disk is full (sqlite.org/lang_transaction.html §3); the driver then takes
+        // its connection for one within a transaction for ever, and nothing could begin on it: it goes.
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(LOCK_WAIT)
+            .before_acquire(|connection, _| Box::pin(async { Ok(!sqlx::Connection::is_in_transaction(connection)) }));
         let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(LOCK_WAIT);
         Self {
             writer: writer.connect_lazy_with(options.clone().create_if_missing(true)),
