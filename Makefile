@@ -30,8 +30,8 @@ bench: ## micro benches of brains, framer, media and journal
 	@scripts/setup build
 	cargo bench
 
-# Traces and rosters; any folder of the same make will do.
-ROUTING ?= ../shared/data/routing
+# Traces and rosters; `dozvon generate` makes traces.
+ROUTING ?= $(error say where traces and rosters are: make bench-routing ROUTING=folder)
 
 bench-routing: build ## every routing policy on the same calls and seats
 	scripts/bench-routing $(ROUTING)
