@@ -296,6 +296,8 @@ announce_after_s = 0
 [[queue]]
 name = "quiet"
 skill = "silence"
+max_waiting = 10000
+announce_after_s = 0
 
 [[agents]]
 prefix = "op"

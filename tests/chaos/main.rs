@@ -161,16 +161,19 @@ struct Load {
     at_first: f64,
     fill: u64,
     cps: f64,
+    /// And not more than so many.
+    most: u64,
 }
 
 impl Load {
     fn of(trial: Trial, options: &Options) -> Self {
         if trial == Trial::Crowd {
-            let fill = (f64::from(options.crowd) / CROWD_CPS * 1e6) as u64;
-            return Self { at_first: CROWD_CPS, fill, cps: 0.0 };
+            // Dice may be slow: a fifth longer.
+            let fill = (f64::from(options.crowd) / CROWD_CPS * 1.2e6) as u64;
+            return Self { at_first: CROWD_CPS, fill, cps: 0.0, most: options.crowd.into() };
         }
         let people = f64::from(options.talking + options.waiting + options.robot);
-        Self { at_first: (people / FILL as f64 * 1e6).max(options.cps), fill: FILL, cps: options.cps }
+        Self { at_first: (people / FILL as f64 * 1e6).max(options.cps), fill: FILL, cps: options.cps, most: u64::MAX }
     }
 }
 
@@ -219,7 +222,7 @@ fn load(phones: &mut Phones, options: &Options, arrivals: &Load, told: &Receiver
     loop {
         let now = now_us();
         let cps = if now - began < arrivals.fill { arrivals.at_first } else { arrivals.cps };
-        if now >= next_call && cps > 0.0 {
+        if now >= next_call && cps > 0.0 && caller < arrivals.most {
             next_call += dice.mean((1e6 / cps) as u64);
             caller += 1;
             phones.citizen_calls(format!("+7385{:07}", options.seed % 100 * 100_000 + caller));
