@@ -78,6 +78,8 @@ pub struct Log<R> {
     segment_len: u64,
     /// Frames that are not yet in the file.
     pending: Vec<u8>,
+    /// Where the last of them begins, until its turn is ended.
+    open_turn: Option<usize>,
     last: Moment,
     dropped: u64,
     failing: bool,
@@ -120,6 +122,7 @@ impl<R: Entry> Log<R> {
             segment,
             segment_len,
             pending: Vec::new(),
+            open_turn: None,
             last,
             dropped: 0,
             failing: false,
@@ -139,15 +142,17 @@ impl<R: Entry> Log<R> {
             self.dropped += 1;
             return;
         }
+        self.open_turn = Some(before);
         self.last = self.last.max(record.at());
     }
 
-    /// Writes everything appended with one `write()`: from then on it survives the death of this process. Gives the position
-    /// behind it. After an error (disk full) nothing of it stays in the file, all of it in memory for the next commit.
+    /// Ends the turn: writes everything appended with one `write()`, from which on it survives the death of this process; should we
+    /// die in the middle of it, the next opening finds nothing of it. Gives the position behind it. After an error (disk full) nothing of it stays in the file, all of it in memory for the next commit.
     pub fn commit(&mut self) -> Result<u64, JournalError> {
         if self.pending.is_empty() {
             return Ok(self.position());
         }
+        self.end_turn();
         if self.segment_len >= self.limits.segment_bytes
             && let Err(error) = self.rotate()
         {
@@ -259,12 +264,21 @@ impl<R: Entry> Log<R> {
     }
 }
 
+impl<R> Log<R> {
+    fn end_turn(&mut self) {
+        if let Some(last) = self.open_turn.take() {
+            frame::end_turn(&mut self.pending, last);
+        }
+    }
+}
+
 impl<R> Drop for Log<R> {
     fn drop(&mut self) {
         // What led to a fault of ours is not kept, or the next life would meet it again.
         if std::thread::panicking() {
             return;
         }
+        self.end_turn();
         let (_, result) = write_at(&self.file, &self.pending, self.segment_len);
         if result.is_ok() && !self.pending.is_empty() {
             self.syncer.written(&self.file, self.segment.start + self.segment_len + self.pending.len() as u64);
