@@ -64,7 +64,14 @@ fn talk_goes_on_while_no_engine_is_attached_and_the_next_hears_what_was_told_mea
     assert!(told.iter().zip(told.iter().skip(1)).all(|(a, b)| b.number == a.number + 1), "{told:?}");
 
     // What is written down is not told to a third.
-    second.say(MediaCommand::Noted { number: told.last().unwrap().number });
+    let number = told.last().unwrap().number;
+    second.say(MediaCommand::Noted { life: life + 1, number });
+    second.say(MediaCommand::Noted { life, number: number - 1 });
+    second.all_obeyed();
+    drop(second);
+    let mut second = Engine::attach(&house, None);
+    assert_eq!(second.all_obeyed().first().map(|told| told.number), Some(number), "another life's note says nothing");
+    second.say(MediaCommand::Noted { life, number });
     second.all_obeyed();
     drop(second);
     let mut third = Engine::attach(&house, None);

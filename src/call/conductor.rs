@@ -421,7 +421,7 @@ impl Conductor {
         let facts = self.journal.commit();
         if facts.is_ok() && self.noted != self.heard {
             self.noted = self.heard;
-            self.acts.media.push(MediaCommand::Noted { number: self.heard.number });
+            self.acts.media.push(MediaCommand::Noted { life: self.heard.life, number: self.heard.number });
         }
         if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {
             self.records_since_snapshot = 0;

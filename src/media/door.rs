@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Raised with every change of what is said here (or of a type it is said with): two builds understand each other only if they
 /// have the same. It is part of the socket's name, so that they never meet.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name under which media of this version listens: `media-1.sock` for `media.sock`.
 pub fn versioned(socket: &Path) -> PathBuf {
@@ -98,8 +98,10 @@ pub enum MediaCommand {
     },
     /// Read the prompt folders again; what plays goes on with what it began with.
     ReloadPrompts,
-    /// The engine has written down every event up to this number: they need not be told again.
+    /// The engine has written down every event of this life of media up to this number: they need not be told again. What is said to
+    /// one life and reaches the next says nothing about its events.
     Noted {
+        life: u64,
         number: u64,
     },
     /// The engine is drained: the media process may end.

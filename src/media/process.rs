@@ -151,9 +151,9 @@ impl Server {
             // The reader sees the end of the stream and says so.
             let _ = out.shutdown(Shutdown::Both);
         })?;
-        let (media, post, words) = (self.media.clone(), self.post.clone(), self.words.clone());
+        let (life, media, post, words) = (self.life, self.media.clone(), self.post.clone(), self.words.clone());
         let reader = thread("media-door", move || {
-            if let Err(error) = obey(&input, &media, &post, &words) {
+            if let Err(error) = obey(&input, life, &media, &post, &words) {
                 tracing::error!(%error, "the engine's connection is closed");
             }
             let _ = words.send(Word::Left(engine));
@@ -189,11 +189,11 @@ impl Server {
 }
 
 /// Obeys until the engine hangs up.
-fn obey(stream: &UnixStream, media: &Media, post: &Post, words: &mpsc::Sender<Word>) -> io::Result<()> {
+fn obey(stream: &UnixStream, life: u64, media: &Media, post: &Post, words: &mpsc::Sender<Word>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(command) = read_frame::<MediaCommand>(&mut reader)? {
         match command {
-            MediaCommand::Noted { number } => post.noted(number),
+            MediaCommand::Noted { life: of, number } if of == life => post.noted(number),
             MediaCommand::Stop => drop(words.send(Word::Stop)),
             command => media.send(command),
         }
