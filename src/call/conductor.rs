@@ -33,7 +33,7 @@ pub struct Doors {
     pub agent: UserAgent,
     pub sockets: Sockets,
     pub media: Line,
-    pub media_events: mpsc::UnboundedReceiver<Told>,
+    pub media_events: mpsc::Receiver<Told>,
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
     pub people: People,
@@ -59,7 +59,7 @@ pub struct Conductor {
     pub(super) agent: UserAgent,
     sockets: Sockets,
     media: Line,
-    media_events: mpsc::UnboundedReceiver<Told>,
+    media_events: mpsc::Receiver<Told>,
     /// How far media's events are taken in.
     pub(super) heard: Heard,
     /// Of these, how far they are written down.

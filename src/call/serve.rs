@@ -110,7 +110,7 @@ pub fn start(house: House, streams: Streams, clock: Clock, term: Option<Term>) -
 /// Bit of the epoch that marks legs that came in.
 const INBOUND: u32 = 1 << 22;
 
-fn open_media(house: &House, clock: Clock) -> std::io::Result<(Line, mpsc::UnboundedReceiver<Told>)> {
+fn open_media(house: &House, clock: Clock) -> std::io::Result<(Line, mpsc::Receiver<Told>)> {
     let config = &house.config;
     if config.media.inside {
         return Line::inside(media_settings(config), clock);

@@ -3,6 +3,7 @@
 use super::door::{MediaCommand, MediaEvent, Told, VERSION, version_of, versioned};
 use super::framing::{add_frame, read_frame};
 use super::poll::{leave_session, peer, send_now, terminate};
+use super::post::UNNOTED_MAX;
 use super::process::beside;
 use super::thread::lock;
 use super::{Media, MediaSettings};
@@ -15,7 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Commands that media has not taken: far more than a busy second's. Beyond it the connection is given up; the next begins clean.
 const UNSENT_MAX: usize = 4 << 20;
@@ -62,23 +64,26 @@ struct Way {
 
 impl Line {
     /// Media on threads of this process.
-    pub fn inside(settings: MediaSettings, clock: Clock) -> io::Result<(Line, UnboundedReceiver<Told>)> {
-        let (tell, told) = unbounded_channel();
-        let _ = tell.send(Told { number: 0, event: MediaEvent::Attached { life: getrandom::u64()?, legs: Vec::new() } });
+    pub fn inside(settings: MediaSettings, clock: Clock) -> io::Result<(Line, Receiver<Told>)> {
+        let (tell, told) = channel(UNNOTED_MAX);
+        let _ = tell.try_send(Told { number: 0, event: MediaEvent::Attached { life: getrandom::u64()?, legs: Vec::new() } });
         // One lock for number and channel, so that they agree on the order.
         let last = Arc::new(Mutex::new(0));
         let media = Media::start(settings, clock, move |event| {
             let mut last = lock(&last);
             *last += 1;
-            let _ = tell.send(Told { number: *last, event });
+            // A media thread waits for nobody; an engine that is so far behind has stopped.
+            if let Err(TrySendError::Full(told)) = tell.try_send(Told { number: *last, event }) {
+                tracing::error!(number = told.number, "the engine takes no events of media; this one is lost");
+            }
         })?;
         Ok((Line { end: End::Inside(media) }, told))
     }
 
     /// Media in the process that listens at `socket`, started if it may be and none does. Waits until it is reached, a bounded time;
     /// if that takes longer, the line goes on trying and says `Attached` then.
-    pub fn process(socket: PathBuf, start: Option<Start>, clock: Clock) -> io::Result<(Line, UnboundedReceiver<Told>)> {
-        let (tell, told) = unbounded_channel();
+    pub fn process(socket: PathBuf, start: Option<Start>, clock: Clock) -> io::Result<(Line, Receiver<Told>)> {
+        let (tell, told) = channel(UNNOTED_MAX);
         let (alive, ended) = mpsc::channel();
         let (reached, first) = mpsc::channel();
         let connection = Slot::default();
@@ -202,7 +207,7 @@ struct Keeper {
     start: Option<Start>,
     clock: Clock,
     slot: Slot,
-    tell: UnboundedSender<Told>,
+    tell: Sender<Told>,
     ended: mpsc::Receiver<()>,
     reached: mpsc::Sender<()>,
     child: Option<Child>,
@@ -307,7 +312,7 @@ impl Keeper {
             match read_frame::<Told>(&mut reader) {
                 Ok(Some(told)) => {
                     last = Some(told.number);
-                    if self.tell.send(told).is_err() {
+                    if self.tell.blocking_send(told).is_err() {
                         break Ok(());
                     }
                 }
@@ -318,7 +323,7 @@ impl Keeper {
         lock(&self.slot).connection = None;
         let _ = stream.shutdown(Shutdown::Both);
         if let Some(number) = last {
-            let _ = self.tell.send(Told { number, event: MediaEvent::Detached });
+            let _ = self.tell.blocking_send(Told { number, event: MediaEvent::Detached });
         }
         ended
     }
