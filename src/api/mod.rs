@@ -123,6 +123,7 @@ pub fn router(state: ApiState) -> Router {
     // With a token of their own.
     let standby = Router::new()
         .route("/api/v1/standby/files", get(standby::files))
+        .route("/api/v1/standby/days", get(standby::recorded_days))
         .route("/api/v1/standby/file", get(standby::file))
         .route("/api/v1/standby/tables", get(standby::tables));
     Router::new()
@@ -211,6 +212,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         floor::reload,
         floor::drain,
         standby::files,
+        standby::recorded_days,
         standby::file,
         standby::tables,
         openapi,

@@ -17,6 +17,10 @@ const PACE: Duration = Duration::from_millis(200);
 /// Between two tries while the primary does not answer.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The watchdog's patience for a turn, in microseconds (sd_notify(3)); beyond it systemd starts the standby again.
+const FIRST_TURN_WITHIN: &str = "WATCHDOG_USEC=3600000000";
+const TURN_WITHIN: &str = "WATCHDOG_USEC=60000000";
+
 /// Pulls until it is told to stop (SIGTERM) or to become the line (SIGUSR1).
 pub fn standby(config: &Path, primary: &str) -> anyhow::Result<()> {
     super::serve::log_to_stderr();
@@ -63,13 +67,18 @@ async fn pull(mut copy: Copy, candidate: Option<Candidate>, data: &Path) -> anyh
     let supervisor = Supervisor::of(&|key| std::env::var(key).ok());
     let tell = |word: &str| supervisor.iter().for_each(|supervisor| supervisor.tell(word));
     tell("READY=1");
+    // The first turn fetches the tables, however large they are; from then on a turn takes seconds.
+    tell(FIRST_TURN_WITHIN);
     let (mut away, mut told, mut refused) = (None, false, None);
     loop {
         tell("WATCHDOG=1");
         // A turn that has begun is finished: half of one is never left.
         let turn = copy.turn().await;
         match (&turn, away.take()) {
-            (Ok(position), None) => tracing::trace!(position, "copied"),
+            (Ok(position), None) => {
+                tracing::trace!(position, "copied");
+                tell(TURN_WITHIN);
+            }
             (Ok(position), Some(())) => tracing::warn!(position, "the primary gives again"),
             (Err(_), Some(())) => away = Some(()),
             (Err(error), None) => {

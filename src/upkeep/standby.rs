@@ -2,7 +2,8 @@
 //! folded into tables of its own, so that this machine can become the line within a restart.
 //!
 //! What a fact names is pulled before the fact: people, then dialogs, then the journal, each up to the length it had when the list
-//! was made. Numbers leave the copy as they leave the primary, but not before our own tables have them.
+//! was made. Numbers leave the copy as they leave the primary, but not before our own tables have them. Recordings follow some
+//! seconds behind, a day's folder at a time and only days in which something changed: there may be millions.
 
 use crate::journal::{PersonSeen, Reader, Record};
 use crate::recordings::Keyring;
@@ -10,16 +11,24 @@ use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A primary that is silent for this long is asked anew.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Making and sending a copy of the primary's tables, once, may take this long.
+const TABLES_PATIENCE: Duration = Duration::from_secs(3600);
+/// Turns between two looks at the recordings: some seconds.
+const TURNS_A_LOOK: u32 = 8;
+/// Bytes of recordings pulled in one turn; the journal does not wait for more.
+const RECORDINGS_A_TURN: u64 = 64 << 20;
+/// Days in which recordings still grow, which their folders do not tell: today and, around midnight, yesterday.
+const GROWING_DAYS: usize = 2;
 /// Bytes of a stream folded at once.
 const BATCH: usize = 256 << 10;
 /// By how much the epoch grows at a promotion: ids and lives of the old primary, started again by mistake, never meet ours.
@@ -33,6 +42,14 @@ pub struct Listed {
     pub bytes: u64,
     /// Unix rights.
     pub mode: u32,
+}
+
+/// A day's folder of recordings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Day {
+    pub folder: String,
+    /// When a file last came to it or left it, in microseconds since 1970.
+    pub changed: u64,
 }
 
 /// In this order: what is named before what names it.
@@ -59,18 +76,38 @@ fn is_key(path: &Path) -> bool {
     first.is_some_and(|first| !PULLED.contains(&first.as_str()))
 }
 
-/// What there is: the journal is looked at first, so that all it names is in what is looked at after it.
-pub fn list(data: &Path, recordings: &Path) -> std::io::Result<Vec<Listed>> {
+/// What there is but recordings: the journal is looked at first, so that all it names is in what is looked at after it.
+pub fn list(data: &Path) -> std::io::Result<Vec<Listed>> {
     let mut found = Vec::new();
     for stream in ["journal", "legs", "people", "scripts", "keys"] {
         below(&data.join(stream), Path::new(stream), &mut found)?;
     }
-    below(recordings, Path::new("recordings"), &mut found)?;
     for entry in fs::read_dir(data)?.flatten() {
         if entry.path().is_file() {
             found.extend(listed(&entry.path(), Path::new(&entry.file_name()))?);
         }
     }
+    Ok(found)
+}
+
+/// The folders of recordings, oldest first.
+pub fn days(recordings: &Path) -> std::io::Result<Vec<Day>> {
+    let mut days = Vec::new();
+    for entry in fs::read_dir(recordings).into_iter().flatten().flatten() {
+        let (Ok(meta), Ok(folder)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
+        if meta.is_dir() {
+            let since = meta.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            days.push(Day { folder, changed: u64::try_from(since.as_micros()).unwrap_or(u64::MAX) });
+        }
+    }
+    days.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(days)
+}
+
+/// The recordings of one day.
+pub fn list_day(recordings: &Path, day: &str) -> std::io::Result<Vec<Listed>> {
+    let mut found = Vec::new();
+    below(&recordings.join(day), &Path::new("recordings").join(day), &mut found)?;
     Ok(found)
 }
 
@@ -123,13 +160,28 @@ impl Primary {
         Ok(self.get("files", &query)?.body_mut().read_json()?)
     }
 
+    fn days(&self) -> anyhow::Result<Vec<Day>> {
+        Ok(self.get("days", &[])?.body_mut().read_json()?)
+    }
+
+    fn day(&self, day: &str) -> anyhow::Result<Vec<Listed>> {
+        let listed = self.get("files", &[("day", day.to_owned())])?;
+        Ok(listed.into_body().with_config().limit(u64::MAX).read_json()?)
+    }
+
     fn bytes(&self, path: &str, from: u64) -> anyhow::Result<Vec<u8>> {
         let query = [("path", path.to_owned()), ("from", from.to_string())];
         Ok(self.get("file", &query)?.body_mut().read_to_vec()?)
     }
 
-    fn tables(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(self.get("tables", &[])?.body_mut().with_config().limit(u64::MAX).read_to_vec()?)
+    fn tables(&self, into: &Path) -> anyhow::Result<()> {
+        let request =
+            self.http.get(format!("{}/api/v1/standby/tables", self.base)).config().timeout_global(Some(TABLES_PATIENCE));
+        let answer = request.build().header("authorization", format!("Bearer {}", self.token)).call();
+        let answer = answer.with_context(|| format!("the primary at {} gives no tables", self.base))?;
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(into)?;
+        std::io::copy(&mut answer.into_body().with_config().limit(u64::MAX).reader(), &mut file)?;
+        Ok(())
     }
 }
 
@@ -144,11 +196,14 @@ pub struct Copy {
     seen: Option<u64>,
     /// Position of the people stream up to which our tables have it.
     people: u64,
+    turns: u32,
+    /// The days of recordings that the copy has, as they were when they were pulled.
+    days: BTreeMap<String, u64>,
 }
 
 impl Copy {
     pub fn new(primary: Primary, data: PathBuf, recordings: PathBuf, shared: Option<Arc<dyn Store>>) -> Self {
-        Self { primary, data, recordings, shared, seen: None, people: 0 }
+        Self { primary, data, recordings, shared, seen: None, people: 0, turns: 0, days: BTreeMap::new() }
     }
 
     /// One pull of all that is new, and its fold. Gives the position of the journal that the copy has.
@@ -167,10 +222,8 @@ impl Copy {
             for file in files.iter().filter(|file| file.path.starts_with("people/")) {
                 self.bring(file)?;
             }
-            let tables = self.primary.tables()?;
             let unfinished = self.data.join("dozvon.tmp");
-            fs::write(&unfinished, tables)?;
-            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+            self.primary.tables(&unfinished)?;
             fs::rename(unfinished, database)?;
             // The tables are newer than the list.
             files = self.primary.list(None)?;
@@ -181,13 +234,58 @@ impl Copy {
         }
         let segments = files.iter().filter_map(|file| Some((segment_start(&file.path, "journal/")?, file.bytes)));
         self.seen = segments.map(|(start, bytes)| start + bytes).max();
-        self.clear(&files)
+        self.clear(&files)?;
+        if self.turns.is_multiple_of(TURNS_A_LOOK) {
+            // The rest is looked for again in the next turn.
+            let all = self.pull_recordings()?;
+            self.turns = if all { 1 } else { 0 };
+        } else {
+            self.turns += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the copy has them all now; a large lack is made up over many turns.
+    fn pull_recordings(&mut self) -> anyhow::Result<bool> {
+        let days = self.primary.days()?;
+        let still = days.len().saturating_sub(GROWING_DAYS);
+        let mut room = RECORDINGS_A_TURN;
+        for (at, Day { folder, changed }) in days.iter().enumerate() {
+            if at < still && self.days.get(folder) == Some(changed) {
+                continue;
+            }
+            let files = self.primary.day(folder)?;
+            for file in &files {
+                room = room.saturating_sub(self.bring(file)?);
+                if room == 0 {
+                    return Ok(false);
+                }
+            }
+            self.clear_day(folder, &files)?;
+            self.days.insert(folder.clone(), *changed);
+        }
+        let there: BTreeSet<&str> = days.iter().map(|day| day.folder.as_str()).collect();
+        for gone in self::days(&self.recordings)? {
+            if !there.contains(gone.folder.as_str()) {
+                fs::remove_dir_all(self.recordings.join(&gone.folder))?;
+                self.days.remove(&gone.folder);
+            }
+        }
+        Ok(true)
+    }
+
+    fn clear_day(&self, day: &str, files: &[Listed]) -> anyhow::Result<()> {
+        let there: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        for file in list_day(&self.recordings, day)?.iter().filter(|file| !there.contains(file.path.as_str())) {
+            fs::remove_file(self.target(&file.path))?;
+        }
+        Ok(())
     }
 
     /// Whether the copy has all that the shared tables have: without it, they would be ahead of the journal for ever.
     pub async fn lacks_nothing(&self) -> anyhow::Result<bool> {
         let Some(shared) = &self.shared else { return Ok(true) };
-        let ours = list(&self.data, &self.recordings)?;
+        let ours = list(&self.data)?;
         let end = |stream| {
             let ends = ours.iter().filter_map(|file| Some(segment_start(&file.path, stream)? + file.bytes));
             ends.max().unwrap_or_default()
@@ -202,8 +300,8 @@ impl Copy {
         }
     }
 
-    /// Appends what is missing; small files that are not only appended to are replaced whole.
-    fn bring(&self, file: &Listed) -> anyhow::Result<()> {
+    /// Appends what is missing and says how much it was; small files that are not only appended to are replaced whole.
+    fn bring(&self, file: &Listed) -> anyhow::Result<u64> {
         let name = Path::new(&file.path);
         if !is_pulled(name) || !name.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
             bail!("the primary names {}, which is no part of a copy", file.path);
@@ -213,10 +311,10 @@ impl Copy {
             fs::create_dir_all(folder)?;
         }
         if file.path.ends_with("/epoch") {
-            return self.bring_epoch(&file.path, &target);
+            return self.bring_epoch(&file.path, &target).map(|()| 0);
         }
         if is_key(name) {
-            return self.bring_whole(file, &target);
+            return self.bring_whole(file, &target).map(|()| 0);
         }
         let mut here = OpenOptions::new().create(true).write(true).truncate(false).open(&target)?;
         let mut at = here.seek(SeekFrom::End(0))?;
@@ -225,6 +323,7 @@ impl Copy {
             here.set_len(file.bytes)?;
             at = here.seek(SeekFrom::End(0))?;
         }
+        let before = at;
         if at == 0 {
             here.set_permissions(fs::Permissions::from_mode(file.mode))?;
         }
@@ -235,7 +334,7 @@ impl Copy {
             here.write_all(new)?;
             at += new.len() as u64;
         }
-        Ok(())
+        Ok(at - before)
     }
 
     /// Keys change by their first line: what grows at its end is something else.
@@ -258,7 +357,7 @@ impl Copy {
             return Ok(());
         }
         let stream = name.trim_end_matches("epoch");
-        let ours = list(&self.data, &self.recordings)?;
+        let ours = list(&self.data)?;
         let newest = ours.iter().filter_map(|file| Some((segment_start(&file.path, stream)?, &file.path))).max();
         if let Some((_, path)) = newest {
             fs::remove_file(self.target(path))?;
@@ -268,10 +367,10 @@ impl Copy {
         Ok(fs::rename(unfinished, target)?)
     }
 
-    /// What the primary has deleted goes here too: a forgotten person's recording, dialogs of yesterday, numbers that are folded.
+    /// What the primary has deleted goes here too: dialogs of yesterday, numbers that are folded.
     fn clear(&self, files: &[Listed]) -> anyhow::Result<()> {
         let there: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        let ours = list(&self.data, &self.recordings)?;
+        let ours = list(&self.data)?;
         let next_people = |start| {
             let starts = ours.iter().filter_map(|file| segment_start(&file.path, "people/"));
             starts.filter(|&other| other > start).min().unwrap_or(u64::MAX)
@@ -295,7 +394,7 @@ impl Copy {
         let store = SqliteStore::new(&self.data.join("dozvon.db"));
         let mut people = Reader::<PersonSeen>::new(self.data.join("people"));
         let mut at = store.people_position().await?;
-        let ours = list(&self.data, &self.recordings)?;
+        let ours = list(&self.data)?;
         if ours.iter().filter_map(|file| segment_start(&file.path, "people/")).min().is_some_and(|first| first > at) {
             bail!("the copy was away so long that the primary deleted numbers it lacks; begin anew with an empty data folder");
         }

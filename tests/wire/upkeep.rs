@@ -229,6 +229,9 @@ async fn a_standby_promoted_after_kill_9_has_every_call_and_the_law_holds() {
     line.stages("waiting", 5).await;
     let position = line.board().await["journal"]["position"].as_u64().unwrap();
     line.wait_for("the copy to be here", SOON, async || (standby.journal_end() >= position).then_some(())).await;
+    let recordings = |of: &Path| files(&of.join("data/recordings")).len();
+    line.wait_for("the recordings to be here", SOON, async || (recordings(&folder) == recordings(line.folder())).then_some(()))
+        .await;
     assert_eq!(line.ledger().await.live, 6);
     line.kill9();
 
@@ -293,6 +296,39 @@ async fn the_doors_of_a_standby_are_shut_without_its_token() {
     let line = Line::open(Plan::default()).await;
     let refused = line.get("/api/v1/standby/files").await.unwrap_err();
     assert!(matches!(refused, ureq::Error::StatusCode(401)), "{refused}");
+}
+
+/// Keys get a new first line, and recordings are deleted long after their day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_follows_keys_that_are_rotated_and_recordings_that_go() {
+    let line = Line::open(Plan::default()).await;
+    let folder = line.folder().join("standby");
+    fs::create_dir(&folder).unwrap();
+    let config = fs::read_to_string(line.folder().join("dozvon.toml")).unwrap();
+    let (here, there) = (line.folder().join("data"), folder.join("data"));
+    let config = config.replace(&here.display().to_string(), &there.display().to_string());
+    fs::write(folder.join("dozvon.toml"), config).unwrap();
+    for day in ["2020-01-01", "2020-01-02", "2020-01-03"] {
+        fs::create_dir_all(here.join("recordings").join(day)).unwrap();
+        fs::write(here.join("recordings").join(day).join("call.ogg.sealed"), day).unwrap();
+    }
+    fs::write(here.join("recording-key-9"), "first\n").unwrap();
+    let mut standby = Standby::start(&line, &folder);
+    let is = |path: &'static str, wanted: Option<&'static str>| {
+        let path = there.join(path);
+        line.wait_for("the copy to follow", SOON, async move || {
+            (fs::read_to_string(&path).ok().as_deref() == wanted).then_some(())
+        })
+    };
+    is("recordings/2020-01-03/call.ogg.sealed", Some("2020-01-03")).await;
+    is("recording-key-9", Some("first\n")).await;
+    fs::write(here.join("recording-key-9"), "second\nfirst\n").unwrap();
+    fs::remove_file(here.join("recordings/2020-01-01/call.ogg.sealed")).unwrap();
+    fs::remove_dir_all(here.join("recordings/2020-01-02")).unwrap();
+    is("recording-key-9", Some("second\nfirst\n")).await;
+    is("recordings/2020-01-01/call.ogg.sealed", None).await;
+    is("recordings/2020-01-02/call.ogg.sealed", None).await;
+    standby.end();
 }
 
 /// A standby as a process of its own; promoted, it is the same process.
