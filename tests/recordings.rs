@@ -1,5 +1,8 @@
 //! A recording after its call: packed, sealed, verified, kept, archived, deleted; and what kills, tampering and full disks do to it.
 
+#[path = "talk_recorded/mod.rs"]
+mod talk_recorded;
+
 use dozvon::clock::Moment;
 use dozvon::config::{Archive as ArchiveConfig, Config, Secret};
 use dozvon::facts::{Fact, Outcome, RecordingGone, Stamped};
@@ -15,6 +18,7 @@ use sha2::Digest;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use talk_recorded::talk;
 use tokio::sync::mpsc;
 
 const REGION: RegionId = RegionId(22);
@@ -337,27 +341,6 @@ async fn c46_full_disk_keeps_the_wav_and_packing_goes_on_when_there_is_room() {
     );
 }
 
-/// Figures for docs/decisions: `cargo test --release --test recordings -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; wants a release build"]
-fn cost_of_a_minute() {
-    let house = House::new();
-    house.write(FILE, &talk(600.0));
-    let before = cpu_ms();
-    let packed = pack(&house.shelf, FILE, REGION).unwrap();
-    println!("{} bytes and {:.1} CPU-ms a minute, verified", packed.bytes / 10, (cpu_ms() - before) / 10.0);
-    let before = cpu_ms();
-    let mut packed = house.shelf.open(FILE).unwrap();
-    packed.read(Form::Wav, packed.length(Form::Wav) / 2, 1).unwrap();
-    println!("{:.1} CPU-ms to jump into the middle", cpu_ms() - before);
-}
-
-fn cpu_ms() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
-}
-
 // ---- helpers ----
 
 struct House {
@@ -399,28 +382,6 @@ fn keys(text: &str) -> Keyring {
 fn frames_of(wav: &[u8]) -> Vec<[i16; 2]> {
     let sample = |bytes: &[u8]| i16::from_le_bytes([bytes[0], bytes[1]]);
     wav[44..].chunks(4).map(|frame| [sample(&frame[..2]), sample(&frame[2..])]).collect()
-}
-
-/// Two seconds of the citizen, two of the agent, in turn: a tone with harmonics that swells and fades like syllables, on a hiss.
-fn talk(seconds: f64) -> Vec<[i16; 2]> {
-    let mut dice = 1u32;
-    let mut hiss = move || {
-        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f64::from(dice >> 16) / 65_536.0 * 60.0 - 30.0
-    };
-    let voice = |at: f64, pitch: f64| {
-        let swell = 0.6 + 0.4 * (at * 4.0 * std::f64::consts::TAU).sin();
-        let wave: f64 = (1..8).map(|n| (at * pitch * f64::from(n) * std::f64::consts::TAU).sin() / f64::from(n)).sum();
-        wave * swell * 5000.0
-    };
-    let frame = |n: usize| {
-        let at = n as f64 / 8000.0;
-        let citizen = ((at / 2.0) as u64).is_multiple_of(2);
-        let [left, right] = if citizen { [voice(at, 180.0), 0.0] } else { [0.0, voice(at, 130.0)] };
-        [(left + hiss()) as i16, (right + hiss()) as i16]
-    };
-    let mut frame = frame;
-    (0..(seconds * 8000.0) as usize).map(&mut frame).collect()
 }
 
 fn archive_config(archive: &str) -> ArchiveConfig {
