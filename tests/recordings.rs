@@ -279,13 +279,10 @@ async fn archive_that_is_away_is_tried_with_longer_pauses_and_given_up_in_the_op
     assert!(line.house.shelf.open(&file_of(call)).is_ok(), "it stays here");
 }
 
-/// Against a store started for real: `moto_server` (PyPI `moto[server]`), if it is installed.
+/// Against a store started for real, which `scripts/setup test` installs.
 #[tokio::test]
 async fn s3_store_takes_it_and_has_it_whole() {
-    let Some(server) = S3Server::start() else {
-        eprintln!("SKIPPED: no `moto_server` on PATH; pip install 'moto[server]' brings it");
-        return;
-    };
+    let server = S3Server::start();
     let mut line = Line::new().await;
     let config = format!(
         "kind = \"s3\"\nurl = \"{}\"\nbucket = \"line122\"\naccess_key = \"testing\"\nsecret_env = \"SECRET\"",
@@ -496,15 +493,17 @@ struct S3Server {
 }
 
 impl S3Server {
-    fn start() -> Option<S3Server> {
+    fn start() -> S3Server {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = std::process::Command::new("moto_server");
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/moto/bin/moto_server");
+        let mut command = std::process::Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(std::process::Stdio::null());
-        let process = command.stderr(std::process::Stdio::null()).spawn().ok()?;
+        let process = command.stderr(std::process::Stdio::null()).spawn();
+        let process = process.unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"));
         let server = S3Server { process, url: format!("http://127.0.0.1:{port}") };
         for _ in 0..600 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(server);
+                return server;
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -18,9 +18,7 @@ async fn c43_steps_of_the_wall_clock_change_no_wait_and_no_talk() {
     line.environment = vec![("LD_PRELOAD", wall::shim(line.folder())), ("WALL_STEP", step.clone())];
     line.restart().await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     let waiting = line.call_queue("+73852000002").await;
     line.stages("waiting", 1).await;
 
@@ -70,9 +68,7 @@ async fn c44_a_machine_that_stood_still_drops_nobody_and_takes_back_stale_offers
     let agents = vec![stands("anna", 20), stands("boris", 21)];
     let line = Line::open(Plan { agents, ring_s: 3, ..Plan::default() }).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     let mut waiting = Vec::new();
     let boris = line.phone(21);
     for number in 2..5 {

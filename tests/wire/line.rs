@@ -113,6 +113,14 @@ impl Line {
         call
     }
 
+    /// The first citizen of a test, through the queue to this agent, both hearing each other; and the agent's side of it.
+    pub async fn talks_with(&self, agent: &Phone) -> (PhoneCall, PhoneCall) {
+        let citizen = self.call_queue("+73852000001").await;
+        let talk = rings(agent).await;
+        they_talk(&citizen, &talk).await;
+        (citizen, talk)
+    }
+
     /// A phone at this host. Its owner answers by hand.
     pub fn phone(&self, host: u8) -> Phone {
         Phone::bind(self.net.at(host)).unwrap()

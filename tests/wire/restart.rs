@@ -23,9 +23,7 @@ async fn phones_registered_before_kill_9_ring_after_it_and_agents_are_where_they
     line.restart().await;
     line.agent_is("anna", "ready", None).await;
     line.agent_is("boris", "offline", None).await;
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, _talk) = line.talks_with(&anna).await;
 
     // A refresh makes nobody ready who went offline beside the phone.
     boris.register(line.net.engine(), "boris", PASSWORD).await.unwrap();

@@ -85,9 +85,7 @@ async fn c40_kill_9_takes_no_call_and_no_place() {
 async fn c41_who_vanished_while_the_engine_was_dead_is_found_and_owed_a_call() {
     let mut line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (_citizen, talk) = line.talks_with(&anna).await;
     line.kill9();
     line.citizens.vanish();
     line.restart().await;
@@ -108,9 +106,7 @@ async fn c41_who_vanished_while_the_engine_was_dead_is_found_and_owed_a_call() {
 async fn c40_after_kill_9_talks_go_on_and_who_waited_keeps_the_place() {
     let mut line = Line::open(Plan { ring_s: 60, ..Plan::default() }).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     let mut waiting = Vec::new();
     for number in 2..5 {
         waiting.push(line.call_queue(&format!("+7385200000{number}")).await);
@@ -199,9 +195,7 @@ async fn c41_after_kill_9_a_hang_up_from_either_side_ends_both() {
 async fn c41_a_held_talk_is_held_after_kill_9_and_can_be_resumed() {
     let mut line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     talk.hold().await.unwrap();
     hears_music(&citizen, AGENT).await;
     line.kill9();
@@ -224,9 +218,7 @@ async fn c41_a_held_talk_is_held_after_kill_9_and_can_be_resumed() {
 async fn c41_a_talk_handed_on_to_103_survives_kill_9() {
     let mut line = Line::open(Plan::default()).await;
     let (anna, ambulance) = (line.phone_that(20, ANSWERS), line.phone_that(30, ANSWERS));
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, _talk) = line.talks_with(&anna).await;
     line.post("/api/v1/agents/anna/transfer", serde_json::json!({ "route": "ambulance" })).await.unwrap();
     let on = rings(&ambulance).await;
     they_talk(&citizen, &on).await;
@@ -251,9 +243,7 @@ async fn c41_a_citizen_who_was_lost_with_the_exchange_is_called_back_to_the_same
     });
     line.restart().await;
     let (anna, home) = (line.phone_that(20, ANSWERS), line.phone_that(15, ANSWERS));
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
 
     line.kill9();
     let elsewhere = line.phone(16);
