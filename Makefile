@@ -19,7 +19,7 @@ test: ## formatting, lints, brains alone, all rooms, foreign phones
 	@scripts/setup test
 	@scripts/test
 
-chaos: ## does to a line under load whatever can go wrong, for an hour and a half, and counts what was lost
+chaos: ## does to a line under load whatever can go wrong, for more than an hour, and counts what was lost
 	@scripts/setup build
 	cargo test --release --test chaos -- --engine-kills 1000 --media-kills 200 --talking 50 --waiting 100 --robot 20 --cps 10 \
 	  --calm-s 20 --hand-overs 50 --engine-stops 20 --media-stops 20 --disk-full 5 --clock 20 --crowd 2000 \
