@@ -28,6 +28,8 @@ pub struct Plan {
     pub pack: bool,
     /// Out of hours for scripts that ask the calendar `main`.
     pub closed: bool,
+    /// From which wait on an abandon owes a callback.
+    pub owed_after_s: u32,
     /// The script of 122.
     pub script: &'static str,
     /// Keys of `[store]`, and of `[standby]`.
@@ -49,6 +51,7 @@ impl Default for Plan {
             recording: false,
             pack: false,
             closed: false,
+            owed_after_s: 1,
             script: "line",
             store: String::new(),
             standby: "",
@@ -175,7 +178,8 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, pack, script, store, standby, media, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
+        let Self { store, standby, media, .. } = self;
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -225,8 +229,8 @@ name = "main"
 open = {{ mon = "{hours}", tue = "{hours}", wed = "{hours}", thu = "{hours}", fri = "{hours}", sat = "{hours}", sun = "{hours}" }}
 
 [callbacks]
-menu_after_s = 1
-queue_after_s = 1
+menu_after_s = {owed_after_s}
+queue_after_s = {owed_after_s}
 
 [booking]
 kind = "reference"
