@@ -29,9 +29,13 @@ async fn main() -> anyhow::Result<()> {
         clock,
         regions: vec![region],
         token: None,
-        recordings: "/nowhere".into(),
+        data: "/nowhere".into(),
+        committed: tokio::sync::watch::channel(0).1,
+        standby_token: None,
+        recordings: dozvon::recordings::Shelf::default(),
         core: None,
         sockets_bound: Arc::default(),
+        disk_free_percent: tokio::sync::watch::channel(Some(7)).1,
         counted: None,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8199").await?;

@@ -151,6 +151,56 @@ pub enum Fact {
         agent: AgentId,
         state: Vec<u8>,
     },
+    /// Number and recordings of this person were erased; the id tells nobody who it was.
+    PersonForgotten {
+        person: PersonId,
+        recordings: u32,
+    },
+    /// A recording could not be written on; the file is whole up to the last second before.
+    RecordingFailed {
+        call: CallId,
+        file: String,
+        why: String,
+    },
+    /// The recording is packed and sealed, verified, and its WAV deleted.
+    RecordingPacked {
+        call: CallId,
+        /// What the recording is called since it began.
+        file: String,
+        /// The sealed file.
+        sealed: String,
+        bytes: u64,
+        ms: u64,
+        /// Of the sealed file.
+        sha256: String,
+        /// Id of the key.
+        key: String,
+    },
+    RecordingArchived {
+        call: CallId,
+        file: String,
+        /// Where in the archive.
+        place: String,
+        /// Whether the sealed file also stays here.
+        kept: bool,
+    },
+    /// The archive did not take it for so long that a person has to look.
+    RecordingNotArchived {
+        call: CallId,
+        file: String,
+        why: String,
+    },
+    RecordingDeleted {
+        call: CallId,
+        file: String,
+        why: RecordingGone,
+    },
+    /// Somebody listened to a recording or a part of it.
+    RecordingHeard {
+        call: CallId,
+        file: String,
+        who: String,
+    },
     /// An agent's phone rings for a task; the citizen is dialled when the agent answers. Such a call goes out: it is not *entered* and
     /// stands in no outcome of the ledger, but is live until it ends like any other.
     CallbackBegan {
@@ -168,6 +218,23 @@ pub enum Fact {
         nth: u32,
         end: AttemptEnd,
     },
+    /// The robot promised a callback, before this moment.
+    CallbackPromised {
+        task: TaskId,
+        call: CallId,
+        booking: Option<Booking>,
+        by: Moment,
+    },
+}
+
+/// What a citizen chose instead of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Booking {
+    /// To be called when they would have been next.
+    Place,
+    /// To be called some time within the promise.
+    Later,
 }
 
 /// How one attempt to call a citizen back ended. Answering machines are not told from people: who answers is reached.
@@ -177,10 +244,27 @@ pub enum AttemptEnd {
     Reached,
     Busy,
     NoAnswer,
-    /// The number does not exist, or the trunk is at fault.
+    /// The number cannot be rung.
     Failed,
     /// The agent hung up or was lost before the citizen picked up.
     AgentLeft,
+    /// The agent heard a machine.
+    Voicemail,
+    /// The agent heard somebody else: the number is not theirs.
+    WrongNumber,
+    /// Nobody was rung: our trunk is at fault.
+    TrunkFailed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingGone {
+    /// It was kept as long as its queue wants.
+    Retention,
+    /// Its file was not there.
+    Missing,
+    /// The person was.
+    Forgotten,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -264,6 +348,8 @@ pub enum QueueLeft {
     Full,
     Transferred,
     EngineFailed,
+    /// Chose to be called back.
+    CallbackBooked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,6 +398,8 @@ pub enum TaskEnd {
     AttemptsEnded,
     /// Closed by a person, with a reason in the audit.
     ClosedByHand,
+    /// The number belongs to somebody else.
+    WrongNumber,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

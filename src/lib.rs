@@ -15,8 +15,9 @@ pub mod ivr;
 pub mod sip;
 pub mod talk;
 
-// A day in virtual time.
+// A day in virtual time, and how many people it takes.
 pub mod simulate;
+pub mod staffing;
 
 // Rooms that touch the world.
 #[cfg(feature = "live")]
@@ -32,6 +33,10 @@ pub mod journal;
 #[cfg(feature = "live")]
 pub mod media;
 #[cfg(feature = "live")]
+pub mod recordings;
+#[cfg(feature = "live")]
 pub mod store;
 #[cfg(feature = "live")]
 pub mod testphone;
+#[cfg(feature = "live")]
+pub mod upkeep;

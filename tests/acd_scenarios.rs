@@ -10,10 +10,10 @@
 //! `time passes`.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, OfRegion, QueueRules, Routing, Rules, Seek, Way,
 };
 use dozvon::clock::Moment;
-use dozvon::facts::{AttemptEnd, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
+use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
 use dozvon::skills::Requirement;
 use serde::Serialize;
@@ -161,10 +161,12 @@ impl Scene {
                 reason: word::<MissReason>(reason)?,
             },
             ["ends", call] => Event::TalkEnded { agent: agent(), call: self.call(call)?, by: Party::Agent },
+            ["loses", call] => Event::TalkEnded { agent: agent(), call: self.call(call)?, by: Party::Network },
             ["queued", "for", queue, more @ ..] => self.queued(words[0], queue, more)?,
             ["leaves", why] => Event::CallerLeft { call: self.call(words[0])?, why: word::<QueueLeft>(why)? },
             ["missed", outcome, "after", secs, "s", more @ ..] => self.missed(words[0], outcome, secs, more)?,
             ["dialled:", end] => Event::CallbackAttempted { call: self.call(words[0])?, end: word::<AttemptEnd>(end)? },
+            ["rings", "as", person] => Event::PersonRings { call: self.call(words[0])?, person: self.person(person)? },
             ["served"] => Event::PersonServed { person: self.person(words[0])? },
             ["takes", "task", task] => Event::TaskTaken { task: TaskId(number(task)?), agent: agent() },
             ["closed", "task", task, how] => Event::TaskClosed { task: TaskId(number(task)?), how: word::<TaskEnd>(how)? },
@@ -205,6 +207,12 @@ impl Scene {
             after: seconds(secs)?,
             queue: value("in").map(|queue| QueueId::from(*queue)),
             way: Way { trunk: "city".into(), dialled: "122".into() },
+            booked: more
+                .iter()
+                .position(|word| *word == "books")
+                .and_then(|at| more.get(at + 1))
+                .map(|word_| word::<Booking>(word_))
+                .transpose()?,
         }))
     }
 
@@ -324,6 +332,10 @@ impl Scene {
                 self.calls.insert(call, format!("{task}.{nth}"));
                 ("calls out", format!("{task}.{nth} begins"))
             }
+            Fact::CallbackPromised { task, booking, by, .. } => {
+                let booked = booking.map_or("nothing".to_owned(), |booking| said(&booking));
+                ("callbacks", format!("{task} promised: {booked}, by {} s", by.as_unix_seconds()))
+            }
             Fact::CallbackAttempted { task, nth, end, .. } => ("callbacks", format!("{task} attempt {nth}: {}", said(&end))),
             other => panic!("not a fact of the acd: {other:?}"),
         }
@@ -406,7 +418,15 @@ fn routing_part(routing: &mut Routing, part: &str) -> Said<()> {
 }
 
 fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
-    let new = || CallbackDialling { attempts: 3, gap: Duration::ZERO, hours: (0, 86_400), ahead: BTreeMap::new(), idle: 0 };
+    let new = || CallbackDialling {
+        attempts: 3,
+        gap: Duration::ZERO,
+        hours: (0, 86_400),
+        idle: 0,
+        within: Duration::from_secs(7200),
+        regions: BTreeMap::new(),
+    };
+    let of_region = OfRegion { ahead: 0, dial: true, within: Duration::from_secs(7200) };
     let words: Vec<&str> = part.split_whitespace().collect();
     if let ["closed", "in", "region", region] = words[..] {
         callbacks.closed.insert(RegionId(number(region)? as u16), true);
@@ -419,7 +439,15 @@ fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
         ["gap", secs, "s"] => dial.gap = seconds(secs)?,
         ["hours", from, "to", to] => dial.hours = (number(from)? as u32 * 3600, number(to)? as u32 * 3600),
         ["region", region, "is", hours, "h", "ahead"] => {
-            dial.ahead.insert(RegionId(number(region)? as u16), number(hours)? as i32 * 3600);
+            let region = dial.regions.entry(RegionId(number(region)? as u16)).or_insert(of_region);
+            region.ahead = number(hours)? as i32 * 3600;
+        }
+        ["region", region, "does", "not", "dial"] => {
+            dial.regions.entry(RegionId(number(region)? as u16)).or_insert(of_region).dial = false;
+        }
+        ["promised", "within", secs, "s"] => dial.within = seconds(secs)?,
+        ["place", "kept", secs, "s"] => {
+            callbacks.place_kept = seconds(secs)?;
         }
         [idle, "agents", "stay", "idle"] => dial.idle = number(idle)? as u32,
         _ => return Err(format!("callback rule not understood: {part}")),

@@ -10,25 +10,29 @@ use std::path::Path;
 const WORDS: [&str; 7] = ["clock", "facts", "ids", "pii", "routing", "skills", "stream"];
 
 /// A room and the other rooms it may name.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("acd", &[]),
     ("ivr", &[]),
     ("talk", &[]),
     ("sip", &[]),
     ("simulate", &["acd"]),
+    ("staffing", &["simulate"]),
     ("media", &[]),
     ("journal", &[]),
     ("config", &[]),
     ("booking", &["store"]),
     ("store", &["journal"]),
+    // Of media it wants the tables of G.711 alone.
+    ("recordings", &["config", "media", "store"]),
     ("call", &["acd", "config", "ivr", "journal", "media", "sip", "talk"]),
-    ("api", &["booking", "call", "config", "store"]),
+    ("api", &["booking", "call", "config", "recordings", "store", "upkeep"]),
     // The demo's and the tests' own phone speaks SIP by our grammar and nothing else of the house.
     ("testphone", &["sip"]),
+    ("upkeep", &["booking", "call", "config", "journal", "recordings", "store"]),
 ];
 
 /// Rooms that know neither time nor the world. Of `sip`, the shell alone may.
-const BRAINS: [&str; 5] = ["acd", "ivr", "simulate", "talk", "sip"];
+const BRAINS: [&str; 6] = ["acd", "ivr", "simulate", "staffing", "talk", "sip"];
 const SHELLS: [&str; 1] = ["sip/shell.rs"];
 
 /// What no brain may touch.
@@ -50,7 +54,7 @@ const WORLD: [&str; 14] = [
 ];
 
 /// An outside library and the rooms (or files) that may name it.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("sqlx", &["store", "booking"]),
     ("axum", &["api"]),
     ("utoipa", &["api", "call/view.rs"]),
@@ -58,7 +62,10 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("rtp_rs", &["media"]),
     ("toml", &["config"]),
     ("serde_saphyr", &["ivr"]),
-    ("ureq", &["booking"]),
+    ("ureq", &["booking", "recordings", "upkeep"]),
+    ("aes_gcm", &["recordings"]),
+    ("ogg", &["recordings"]),
+    ("::opus", &["recordings"]),
 ];
 
 #[test]

@@ -56,28 +56,28 @@ fn what_was_committed_survives_kill_9() {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_to_whole_records() {
+fn a_tail_torn_at_any_byte_is_cut_to_whole_turns() {
     let home = TempDir::new().unwrap();
     let (mut journal, _) = Journal::open(home.path(), Limits::FACTS).unwrap();
     let mut ends = vec![0];
-    for n in 0..4 {
-        ends.push(write(&mut journal, n..n + 1));
+    for turn in 0..4 {
+        ends.push(write(&mut journal, 3 * turn..3 * turn + 3));
     }
     drop(journal);
     let whole = fs::read(segment(home.path(), 0)).unwrap();
     for len in 0..=whole.len() {
         let torn = TempDir::new().unwrap();
         fs::write(segment(torn.path(), 0), &whole[..len]).unwrap();
-        let kept = ends.iter().filter(|&&end| end > 0 && end <= len as u64).count() as u64;
+        let kept = 3 * ends.iter().filter(|&&end| end > 0 && end <= len as u64).count() as u64;
 
         let (mut journal, opened) = Journal::open(torn.path(), Limits::FACTS).unwrap();
         assert_eq!(opened.tail, records(0..kept), "cut at byte {len}");
         assert_eq!(opened.damage.is_empty(), ends.contains(&(len as u64)), "cut at byte {len}");
-        write(&mut journal, 9..10);
+        write(&mut journal, 90..91);
         drop(journal);
 
         let (_, opened) = Journal::open(torn.path(), Limits::FACTS).unwrap();
-        let expected: Vec<Record> = (0..kept).chain([9]).map(record).collect();
+        let expected: Vec<Record> = (0..kept).chain([90]).map(record).collect();
         assert_eq!(opened.tail, expected, "written on after the cut at byte {len}");
     }
 }

@@ -5,8 +5,8 @@ use super::groups::GroupNo;
 use super::queue::QueueNo;
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
-use crate::facts::{AgentStateName, AttemptEnd, Fact, MissReason, Party};
-use crate::ids::{AgentId, CallId, OfferId, RegionId};
+use crate::facts::{AgentStateName, Fact, MissReason, Party};
+use crate::ids::{AgentId, CallId, OfferId, PersonId, RegionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
@@ -57,6 +57,7 @@ pub(super) enum State {
     Talking {
         call: CallId,
         queue: QueueNo,
+        person: Option<PersonId>,
         then: Wish,
     },
     WrapUp {
@@ -268,18 +269,17 @@ impl Acd {
     pub(super) fn talk_ended(&mut self, now: Moment, agent: &AgentId, call: CallId, by: Party) {
         // An agent taken out of the configuration finishes the talk.
         let Some(no) = self.agents.known(agent) else { return };
-        let State::Talking { call: with, queue, then } = &self.agents[no].state else { return };
+        let State::Talking { call: with, queue, person, then } = &self.agents[no].state else { return };
         if *with != call {
             return;
         }
-        let (then, wrap_up) = (then.clone(), self.queues[*queue].rules.wrap_up);
-        if self.callbacks.is_called(call) {
-            // The agent goes before the citizen was reached: nothing was talked about.
-            self.callback_attempted(now, call, AttemptEnd::AgentLeft);
+        let (queue, person, then) = (*queue, *person, then.clone());
+        let wrap_up = self.queues[queue].rules.wrap_up;
+        if !self.callback_talk_ended(now, call) {
             return self.agent_goes_on(now, no, then);
         }
-        if self.callbacks.was_in_vain(call) {
-            return self.agent_goes_on(now, no, then);
+        if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
+            self.callbacks.keep_first_place(now, person, queue, no);
         }
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
         if wrap_up.is_zero() || !self.agents[no].listed {

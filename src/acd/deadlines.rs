@@ -16,7 +16,7 @@ pub(super) enum Timer {
     WaitEnds(CallId),
     /// The caller comes to the next stage of the queue's timeline, or is overdue.
     Ripens(CallId),
-    /// A person may be called back.
+    /// A person may be called back, or the promise to do it presses.
     CallbackRested(TaskId),
 }
 

@@ -91,7 +91,9 @@ impl Acd {
         match event {
             Event::RulesChanged(rules) => self.rules_changed(now, *rules),
             Event::CallerQueued { call, queue, person, priority, urgent } => {
-                self.person_is_on_the_line(now, person);
+                if let Some(person) = person {
+                    self.person_rings(now, call, person);
+                }
                 self.caller_queued(now, call, queue, person, priority, urgent)
             }
             Event::CallerLeft { call, why } => self.caller_left(now, call, why),
@@ -105,10 +107,11 @@ impl Acd {
             Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_ends(now, no)),
             Event::CallMissed(missed) => self.call_missed(now, missed),
             Event::PersonServed { person } => self.person_served(now, person),
-            Event::TaskTaken { task, agent } => self.task_taken(task, agent),
+            Event::TaskTaken { task, agent } => self.task_taken(now, task, agent),
             Event::TaskClosed { task, how } => self.task_closed(now, task, how),
             Event::CallbackAttempted { call, end } => self.callback_attempted(now, call, end),
             Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
+            Event::PersonRings { call, person } => self.person_rings(now, call, person),
         }
     }
 
@@ -226,6 +229,12 @@ pub enum Event {
     EngineStarted {
         epoch: u32,
         kept: BTreeSet<CallId>,
+    },
+    /// A call of this person is in the house: nobody calls them back meanwhile. It ends with `CallMissed` of this call (also where
+    /// nothing is owed for it) or with `PersonServed`.
+    PersonRings {
+        call: CallId,
+        person: PersonId,
     },
 }
 
@@ -356,6 +365,8 @@ pub struct CallbackRules {
     pub queue_after: Duration,
     /// Whether a call out of hours owes one, by region.
     pub closed: BTreeMap<RegionId, bool>,
+    /// Who hung up in the queue, or was cut off, and rings again within this time has the old place.
+    pub place_kept: Duration,
     /// How tasks are carried out; `None`: they are listed for people to take.
     pub dial: Option<CallbackDialling>,
 }
@@ -369,15 +380,32 @@ pub struct CallbackDialling {
     pub gap: Duration,
     /// Seconds of the person's day between which they may be called.
     pub hours: (u32, u32),
-    /// Seconds by which the clock of a region is ahead of UTC.
-    pub ahead: BTreeMap<RegionId, i32>,
     /// So many agents stay free for who may call; more than these call back.
     pub idle: u32,
+    /// A person is called within this time, counted in `hours`; in the last third of it the task competes with callers.
+    pub within: Duration,
+    pub regions: BTreeMap<RegionId, OfRegion>,
+}
+
+/// What a region has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRegion {
+    /// Seconds by which its clock is ahead of UTC.
+    pub ahead: i32,
+    /// Whether agents are asked to call back here; else people take tasks from the list.
+    pub dial: bool,
+    pub within: Duration,
 }
 
 impl Default for CallbackRules {
     fn default() -> Self {
-        Self { menu_after: Duration::from_secs(10), queue_after: Duration::from_secs(3), closed: BTreeMap::new(), dial: None }
+        Self {
+            menu_after: Duration::from_secs(10),
+            queue_after: Duration::from_secs(3),
+            closed: BTreeMap::new(),
+            place_kept: Duration::from_secs(300),
+            dial: None,
+        }
     }
 }
 

@@ -41,7 +41,9 @@ impl Acd {
         let against: Vec<OfferId> = self.offers.iter().filter(|(_, offer)| against(offer)).map(|(id, _)| *id).collect();
         for id in against {
             let Some(offer) = self.withdraw_offer(id) else { continue };
-            if self.callers.get(&offer.call).is_some_and(|caller| caller.is_callback) {
+            if self.callers.get(&offer.call).is_some_and(|caller| caller.is_callback)
+                && !self.callbacks.waits_in_order(offer.call)
+            {
                 self.callback_found_nobody(now, offer.call);
             } else if let Some(caller) = self.callers.get(&offer.call) {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
@@ -73,15 +75,10 @@ impl Acd {
 
     /// By the stages of the new rules.
     fn callers_ripen(&mut self, now: Moment) {
-        let calls = self.on_the_line();
+        let calls: Vec<CallId> = self.callers.keys().copied().collect();
         for call in calls {
             self.ripen(now, call);
         }
-    }
-
-    /// Callbacks follow the rules by their tasks.
-    fn on_the_line(&self) -> Vec<CallId> {
-        self.callers.iter().filter(|(_, caller)| !caller.is_callback).map(|(call, _)| *call).collect()
     }
 
     fn leave_if_removed(&mut self, now: Moment, no: AgentNo) {
@@ -91,7 +88,8 @@ impl Acd {
     }
 
     fn callers_follow_the_rules(&mut self, now: Moment) {
-        let calls = self.on_the_line();
+        // Callbacks follow by their tasks.
+        let calls: Vec<CallId> = self.callers.iter().filter(|(_, caller)| !caller.is_callback).map(|(call, _)| *call).collect();
         for call in calls {
             if self.callers.get(&call).is_some_and(|caller| self.queues[caller.queue].listed) {
                 self.set_caller_deadlines(now, call);

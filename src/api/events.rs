@@ -57,7 +57,7 @@ impl Pictures {
                     let _ = tokio::time::timeout(KEEP_ALIVE, wanted.notified()).await;
                     continue;
                 }
-                if let Ok(board) = house.state.engine.board().await {
+                if let Ok(board) = house.board().await {
                     house.pictures.show(&board, &mut shown);
                 }
                 drop(house);

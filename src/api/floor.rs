@@ -20,7 +20,7 @@ const MAX_REASON: usize = 100;
 #[utoipa::path(get, path = "/api/v1/board", tag = "floor",
     responses((status = 200, body = Board), (status = 401, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub async fn board(State(house): State<Arc<House>>) -> Result<Json<Board>, Fault> {
-    Ok(Json(house.state.engine.board().await?))
+    Ok(Json(house.board().await?))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -8,13 +8,17 @@ mod floor;
 mod ledger;
 mod monitor;
 mod page;
+mod people;
 mod recordings;
 mod records;
+mod standby;
 mod words;
 
-use crate::call::request::Engine;
+use crate::call::request::{Engine, Refusal};
+use crate::call::view::Board;
 use crate::clock::Clock;
 use crate::config::{Region, Secret};
+use crate::recordings::Shelf;
 use crate::store::Store;
 use crate::store::writer::Folded;
 use axum::Router;
@@ -22,7 +26,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use fault::Fault;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -42,12 +46,18 @@ pub struct ApiState {
     pub regions: Vec<Region>,
     /// `None`: everybody may come in.
     pub token: Option<Secret>,
-    /// Folder of the recordings.
-    pub recordings: PathBuf,
+    /// The data folder, and how far its journal is written.
+    pub data: PathBuf,
+    pub committed: tokio::sync::watch::Receiver<u64>,
+    /// Of a warm standby; `None`: nothing is given to one.
+    pub standby_token: Option<Secret>,
+    pub recordings: Shelf,
     /// The embedded booking core, if it is in use.
     pub core: Option<Arc<dyn CoreBook>>,
     /// True once the trunks' sockets are bound.
     pub sockets_bound: Arc<AtomicBool>,
+    /// Room on the fullest disk we write to, in percent, as it changes.
+    pub disk_free_percent: tokio::sync::watch::Receiver<Option<u8>>,
     /// What the rooms count by themselves, shown after our own metrics.
     pub counted: Option<metrics_exporter_prometheus::PrometheusHandle>,
 }
@@ -56,6 +66,8 @@ pub struct ApiState {
 #[async_trait::async_trait]
 pub trait CoreBook: Send + Sync {
     async fn handoffs(&self, limit: u32) -> Result<Vec<CoreHandoff>, String>;
+    /// Erases a person's number; the cases stay.
+    async fn forget(&self, person: crate::ids::PersonId) -> Result<(), String>;
 }
 
 /// One case as the core has it.
@@ -101,13 +113,22 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/agents/{user}/transfer", post(floor::transfer))
         .route("/api/v1/agents/{user}/recording", post(floor::recording))
         .route("/api/v1/recordings/{call}", get(recordings::recording))
+        .route("/api/v1/people", delete(people::forget_phone))
+        .route("/api/v1/people/{person}", delete(people::forget))
         .route("/api/v1/core/handoffs", get(records::core_handoffs))
         .route("/api/v1/reload", post(floor::reload))
         .route("/api/v1/drain", post(floor::drain))
         .route("/api/openapi.json", get(openapi))
         .layer(middleware::from_fn_with_state(house.clone(), let_in));
+    // With a token of their own.
+    let standby = Router::new()
+        .route("/api/v1/standby/files", get(standby::files))
+        .route("/api/v1/standby/days", get(standby::recorded_days))
+        .route("/api/v1/standby/file", get(standby::file))
+        .route("/api/v1/standby/tables", get(standby::tables));
     Router::new()
         .merge(api)
+        .merge(standby)
         .route("/", get(page::board))
         .route("/healthz", get(monitor::healthz))
         .route("/readyz", get(monitor::readyz))
@@ -120,6 +141,16 @@ pub fn router(state: ApiState) -> Router {
 struct House {
     state: ApiState,
     pictures: events::Pictures,
+}
+
+impl House {
+    /// The engine's picture, with what it does not know itself.
+    async fn board(&self) -> Result<Board, Refusal> {
+        let mut board = self.state.engine.board().await?;
+        board.around.database_away = self.state.folded.borrow().failing;
+        board.around.disk_free_percent = *self.state.disk_free_percent.borrow();
+        Ok(board)
+    }
 }
 
 /// Only who knows the token comes in.
@@ -175,9 +206,15 @@ pub fn document() -> utoipa::openapi::OpenApi {
         floor::transfer,
         floor::recording,
         recordings::recording,
+        people::forget,
+        people::forget_phone,
         records::core_handoffs,
         floor::reload,
         floor::drain,
+        standby::files,
+        standby::recorded_days,
+        standby::file,
+        standby::tables,
         openapi,
         page::board,
         monitor::healthz,

@@ -29,17 +29,22 @@ pub struct Readiness {
     ready: bool,
     /// Why not.
     reasons: Vec<&'static str>,
+    /// What fails without touching a call.
+    warnings: Vec<&'static str>,
 }
+
+/// Tables that are behind for longer are worth a word.
+const BEHIND_S: u64 = 10;
 
 /// The line takes calls: the journal can be written, the trunks' sockets are bound, and the engine is not draining.
 #[utoipa::path(get, path = "/readyz", tag = "monitoring", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub async fn readyz(State(house): State<Arc<House>>) -> (StatusCode, Json<Readiness>) {
-    let mut reasons = Vec::new();
+    let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
     if !house.state.sockets_bound.load(Ordering::Relaxed) {
         reasons.push("the trunks' sockets are not bound");
     }
-    match tokio::time::timeout(PATIENCE, house.state.engine.board()).await {
+    match tokio::time::timeout(PATIENCE, house.board()).await {
         Ok(Ok(board)) => {
             if board.journal.failing {
                 reasons.push("the journal cannot be written");
@@ -47,18 +52,32 @@ pub async fn readyz(State(house): State<Arc<House>>) -> (StatusCode, Json<Readin
             if board.draining {
                 reasons.push("the engine is draining");
             }
+            if board.around.database_away {
+                warnings.push("the database is away, the tables fall behind");
+            } else if board.journal.behind_s > BEHIND_S {
+                warnings.push("the tables are behind the journal");
+            }
+            if board.around.disk_low() {
+                warnings.push("a disk is nearly full");
+            }
+            if board.around.media_attached == Some(false) {
+                warnings.push("the media process is not attached");
+            }
         }
         Ok(Err(_)) | Err(_) => reasons.push("the engine does not answer"),
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready: reasons.is_empty(), reasons }))
+    (status, Json(Readiness { ready: reasons.is_empty(), reasons, warnings }))
 }
 
 /// Figures of this moment, and of today by region.
 #[utoipa::path(get, path = "/metrics", tag = "monitoring", security(()),
     responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub async fn metrics(State(house): State<Arc<House>>) -> Result<Response, Fault> {
-    let mut text = figures(&house.state.engine.board().await?);
+    let mut text = figures(&house.board().await?);
+    for (name, what, value) in house.state.recordings.counts().figures() {
+        text.push_str(&format!("# HELP {name} {what}\n# TYPE {name} gauge\n{name} {value}\n"));
+    }
     if let Some(counted) = &house.state.counted {
         text.push_str(&counted.render());
     }
@@ -98,6 +117,13 @@ fn figures(board: &Board) -> String {
     sheet.line("dozvon_journal_behind_bytes", "how far the tables are behind", &[], board.journal.behind_bytes);
     sheet.line("dozvon_journal_behind_seconds", "how long they have been behind", &[], board.journal.behind_s);
     sheet.line("dozvon_journal_failing", "1: nothing is kept", &[], u8::from(board.journal.failing));
+    sheet.line("dozvon_database_away", "1: the tables fall behind", &[], u8::from(board.around.database_away));
+    if let Some(percent) = board.around.disk_free_percent {
+        sheet.line("dozvon_disk_free_percent", "room on the fullest disk we write to", &[], percent);
+    }
+    if let Some(attached) = board.around.media_attached {
+        sheet.line("dozvon_media_attached", "1: the media process is attached", &[], u8::from(attached));
+    }
     for trunk in &board.trunks {
         let labels = [("trunk", trunk.trunk.as_str())];
         sheet.line("dozvon_trunk_reachable", "1: the trunk answers", &labels, u8::from(trunk.reachable));

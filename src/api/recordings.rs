@@ -1,18 +1,20 @@
-//! A call's recording as WAV, whole or in part, for players that jump.
+//! A call's recording as WAV or Opus, whole or in part, for players that jump. Who listens is written down.
 
 use super::House;
 use super::fault::{Asked, ErrorBody, Fault};
 use super::records::read_call;
+use crate::call::request::Request;
+use crate::facts::Fact;
+use crate::recordings::{Form, Packed};
+use crate::store::RecordingRow;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use std::io::SeekFrom;
-use std::path::{Component, PathBuf};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use utoipa::IntoParams;
 
 /// Bytes read and sent at once.
@@ -25,12 +27,17 @@ pub struct RecordingQuery {
     /// Which recording of the call, from 0 (default) on.
     #[serde(default)]
     part: usize,
+    /// `wav` (default), or `ogg`: Opus as it is kept, an eighth of the size.
+    #[serde(default)]
+    #[param(value_type = String)]
+    form: Form,
 }
 
 /// The recording of a call; `Range` with one range of bytes is understood.
 #[utoipa::path(get, path = "/api/v1/recordings/{call}", tag = "records", params(("call" = String, Path), RecordingQuery),
-    responses((status = 200, description = "WAV", content_type = "audio/wav"), (status = 206, content_type = "audio/wav"),
-        (status = 404, body = ErrorBody), (status = 416, body = ErrorBody)))]
+    responses((status = 200, description = "WAV or Ogg Opus", content_type = "audio/wav"),
+        (status = 206, content_type = "audio/wav"), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 416, body = ErrorBody)))]
 pub async fn recording(
     State(house): State<Arc<House>>,
     Path(call): Path<String>,
@@ -40,16 +47,11 @@ pub async fn recording(
     let id = read_call(&call)?;
     let none = || Fault::not_found(format!("call {call} has no such recording"), "see `recordings` in /api/v1/calls/{call}");
     let row = house.state.store.recordings(id).await?.into_iter().nth(query.part).ok_or_else(none)?;
-    let path = house.recording_path(&row.file).ok_or_else(none)?;
-    let gone = |cause| {
-        tracing::warn!(call = %id, file = row.file, %cause, "a recording cannot be read");
-        Fault::not_found(
-            "the recording's file is gone or cannot be read",
-            "see the log; it may have been deleted after its retention",
-        )
-    };
-    let mut file = File::open(path).await.map_err(gone)?;
-    let length = file.metadata().await.map_err(gone)?.len();
+    let file = row.file.clone();
+    let form = query.form;
+    let (shelf, asked_of) = (house.state.recordings.clone(), row.clone());
+    let opened = tokio::task::spawn_blocking(move || open(&shelf, &asked_of, form)).await;
+    let (source, length) = opened.unwrap_or_else(|_| Err(unreadable()))?;
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (first, last, status) = match asked.map(|asked| read_range(asked, length)) {
         None | Some(Range::Ignored) => (0, length, StatusCode::OK),
@@ -63,28 +65,19 @@ pub async fn recording(
             return Ok(([(header::CONTENT_RANGE, format!("bytes */{length}"))], fault).into_response());
         }
     };
-    file.seek(SeekFrom::Start(first)).await.map_err(gone)?;
-    tracing::info!(call = %id, part = query.part, "a recording was listened to");
-    let mut rest = file.take(last.saturating_sub(first));
-    let pieces = async_stream::stream! {
-        loop {
-            let mut piece = vec![0; PIECE];
-            match rest.read(&mut piece).await {
-                Ok(0) => break,
-                Ok(read) => {
-                    piece.truncate(read);
-                    yield std::io::Result::Ok(piece);
-                }
-                Err(cause) => {
-                    yield Err(cause);
-                    break;
-                }
-            }
-        }
-    };
-    let mut response = (status, Body::from_stream(pieces)).into_response();
+    tracing::info!(call = %id, part = query.part, first, last, "a recording was listened to");
+    let who = if house.state.token.is_some() { "token" } else { "open" };
+    let heard = Fact::RecordingHeard { call: id, file, who: who.to_owned() };
+    // Nobody listens unwritten.
+    house.state.engine.requests.send(Request::RecordingNews(heard)).await.map_err(|_| crate::call::request::Refusal::Busy)?;
+
+    let mut response = (status, pieces(source, first, last)).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("audio/wav"));
+    let kind = match form {
+        Form::Wav => "audio/wav",
+        Form::Ogg => "audio/ogg; codecs=opus",
+    };
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     headers.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_LENGTH, last.saturating_sub(first).into());
@@ -96,13 +89,93 @@ pub async fn recording(
     Ok(response)
 }
 
-impl House {
-    /// The tables name files relative to the folder of recordings; none leads out of it.
-    fn recording_path(&self, file: &str) -> Option<PathBuf> {
-        let file = PathBuf::from(file);
-        let inside = file.components().all(|part| matches!(part, Component::Normal(_)));
-        inside.then(|| self.state.recordings.join(file))
+enum Source {
+    /// Not packed (yet).
+    Wav(File),
+    Packed(Box<Packed>, Form),
+}
+
+impl Source {
+    fn read(&mut self, at: u64, most: usize) -> std::io::Result<Vec<u8>> {
+        match self {
+            Source::Wav(file) => {
+                let mut piece = vec![0; most];
+                let read = file.read_at(&mut piece, at)?;
+                piece.truncate(read);
+                Ok(piece)
+            }
+            Source::Packed(packed, form) => packed.read(*form, at, most).map_err(std::io::Error::other),
+        }
     }
+}
+
+/// Opens what there is of a recording, with its length in this form.
+fn open(shelf: &crate::recordings::Shelf, row: &RecordingRow, form: Form) -> Result<(Source, u64), Fault> {
+    if let Some((_, why)) = &row.deleted {
+        return Err(Fault::not_found(format!("the recording is deleted ({why})"), "nothing is left of it here"));
+    }
+    if !row.here {
+        let place = row.archived.as_ref().map(|(_, place)| place.as_str()).unwrap_or_default();
+        return Err(Fault::not_found(
+            "the recording lies in the archive only",
+            format!("fetch {place} and open it with its key"),
+        ));
+    }
+    let gone = |cause: &dyn std::fmt::Display| {
+        tracing::warn!(call = %row.call, file = row.file, %cause, "a recording cannot be read");
+        unreadable()
+    };
+    // A WAV may be packed between the look at the tables and here.
+    let wav = shelf.wav(&row.file).filter(|path| row.sealed.is_none() && path.is_file());
+    match (wav, form) {
+        (Some(path), Form::Wav) => {
+            let file = File::open(path).map_err(|cause| gone(&cause))?;
+            let length = file.metadata().map_err(|cause| gone(&cause))?.len();
+            Ok((Source::Wav(file), length))
+        }
+        (Some(_), Form::Ogg) => {
+            Err(Fault::new(StatusCode::CONFLICT, "the recording is not packed yet", "ask for form=wav, or again later"))
+        }
+        (None, _) => {
+            let packed = shelf.open(&row.file).map_err(|cause| gone(&cause))?;
+            let length = packed.length(form);
+            Ok((Source::Packed(Box::new(packed), form), length))
+        }
+    }
+}
+
+fn unreadable() -> Fault {
+    Fault::not_found(
+        "the recording's file is gone or cannot be read",
+        "see the log; `dozvon recording verify` names all such files",
+    )
+}
+
+/// Read on threads that may wait: opening and decoding are work.
+fn pieces(mut source: Source, first: u64, end: u64) -> Body {
+    Body::from_stream(async_stream::stream! {
+        let mut at = first;
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
+            let reading = tokio::task::spawn_blocking(move || {
+                let piece = source.read(at, most);
+                (source, piece)
+            });
+            let Ok((back, piece)) = reading.await else { break };
+            source = back;
+            match piece {
+                Ok(piece) if piece.is_empty() => break,
+                Ok(piece) => {
+                    at += piece.len() as u64;
+                    yield Ok(piece);
+                }
+                Err(cause) => {
+                    yield Err(cause);
+                    break;
+                }
+            }
+        }
+    })
 }
 
 #[derive(Debug, PartialEq)]

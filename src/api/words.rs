@@ -69,6 +69,19 @@ pub struct RecordingBody {
     pub ms: Option<u64>,
     /// Places where audio is missing.
     pub gaps: Option<u32>,
+    /// Why it could not be written on, if so: a full disk.
+    pub failed: Option<String>,
+    /// When it was packed to Opus and sealed.
+    pub packed: Option<String>,
+    /// Of the sealed file.
+    pub bytes: Option<u64>,
+    pub sha256: Option<String>,
+    /// Where the archive has it.
+    pub archived: Option<String>,
+    /// Why the archive did not take it.
+    pub not_archived: Option<String>,
+    /// Why it is deleted: retention, missing.
+    pub deleted: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -174,12 +187,19 @@ impl From<store::RouteRow> for StepBody {
 
 impl From<store::RecordingRow> for RecordingBody {
     fn from(row: store::RecordingRow) -> Self {
-        let end = row.ended;
+        let (end, sealed) = (row.ended, row.sealed);
         Self {
             started: time(row.started),
             ended: end.as_ref().map(|end| time(end.at)),
-            ms: end.as_ref().map(|end| end.ms),
+            ms: end.as_ref().map(|end| end.ms).or(sealed.as_ref().map(|sealed| sealed.ms)),
             gaps: end.map(|end| end.gaps),
+            failed: row.failed,
+            packed: sealed.as_ref().map(|sealed| time(sealed.at)),
+            bytes: sealed.as_ref().map(|sealed| sealed.bytes),
+            sha256: sealed.map(|sealed| sealed.sha256),
+            archived: row.archived.map(|(_, place)| place),
+            not_archived: row.not_archived,
+            deleted: row.deleted.map(|(_, why)| why),
         }
     }
 }

@@ -42,6 +42,8 @@ impl ReferenceCore {
     /// Touches nothing yet; the file is made and brought up to date at first use.
     pub fn new(path: &Path, booking_themes: BTreeSet<String>) -> Self {
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        // What is forgotten is overwritten, not only let go.
+        let options = options.pragma("secure_delete", "on");
         let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
         Self { pool, migrated: OnceCell::new(), booking_themes, fault: Mutex::new(Fault::None) }
     }
@@ -62,6 +64,16 @@ impl ReferenceCore {
         let query = sqlx::query("SELECT * FROM core_handoffs ORDER BY taken DESC, handoff DESC LIMIT ?").bind(limit);
         let rows = query.fetch_all(self.pool().await?).await.map_err(away)?;
         rows.iter().map(held).collect::<sqlx::Result<_>>().map_err(away)
+    }
+
+    /// Erases the numbers of a person's cases; the cases stay. Returns how many had one.
+    pub async fn forget(&self, person: PersonId) -> Result<u64, CoreError> {
+        let pool = self.pool().await?;
+        let sql = "UPDATE core_handoffs SET phone = NULL WHERE person = ? AND phone IS NOT NULL";
+        let erased = sqlx::query(sql).bind(person.0).execute(pool).await.map_err(away)?;
+        // Old pages with the number would stay in the write-ahead file.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(pool).await.map_err(away)?;
+        Ok(erased.rows_affected())
     }
 
     async fn pool(&self) -> Result<&SqlitePool, CoreError> {

@@ -26,6 +26,7 @@ impl Conductor {
             },
             trunks: self.trunk_views(),
             draining: self.drain_until.is_some(),
+            around: view::Around::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::legs::{Acts, Legs};
 use super::live_call::LiveCall;
 use super::recovery::Former;
 use super::request::Request;
+use super::term::Term;
 use crate::acd::{self, Acd};
 use crate::clock::{Clock, Moment};
 use crate::facts::{Fact, Stamped};
@@ -32,7 +33,7 @@ pub struct Doors {
     pub agent: UserAgent,
     pub sockets: Sockets,
     pub media: Line,
-    pub media_events: mpsc::UnboundedReceiver<Told>,
+    pub media_events: mpsc::Receiver<Told>,
     pub requests: mpsc::Receiver<Request>,
     pub journal: Journal,
     pub people: People,
@@ -49,6 +50,8 @@ pub struct Doors {
     pub phones: BTreeMap<PersonId, Phone>,
     /// Seed for call ids; the dice of one life.
     pub seed: u64,
+    /// `None`: this is the line whatever happens.
+    pub term: Option<Term>,
 }
 
 pub struct Conductor {
@@ -58,7 +61,7 @@ pub struct Conductor {
     pub(super) agent: UserAgent,
     sockets: Sockets,
     media: Line,
-    media_events: mpsc::UnboundedReceiver<Told>,
+    media_events: mpsc::Receiver<Told>,
     /// How far media's events are taken in.
     pub(super) heard: Heard,
     /// Of these, how far they are written down.
@@ -82,12 +85,15 @@ pub struct Conductor {
     /// Dialogs of the former life, and legs of which the file holds words that did not happen; until they are taken over.
     pub(super) dialogs: Vec<(LegId, Vec<u8>)>,
     pub(super) undone: BTreeSet<LegId>,
+    /// Calls whose robot begins anew.
+    pub(super) afresh: BTreeSet<CallId>,
     pub(super) dice: u64,
     /// Folds in memory: what a snapshot and the board need without asking SQL.
     pub(super) live: LiveCalls,
     pub(super) ledger: LedgerFold,
     pub(super) trunks: BTreeMap<TrunkId, bool>,
     pub(super) store_at: u64,
+    pub(super) people_at: u64,
     /// A journal position that the tables have not reached, and since when it is written.
     pub(super) tables_owe: Option<(u64, Moment)>,
     /// When the journals are looked through again for what may go.
@@ -97,6 +103,8 @@ pub struct Conductor {
     pub(super) pictures: u64,
     /// Asked to end at once and leave every call to the next life.
     pub(super) handing_over: bool,
+    /// Until when this is the line; `None`: for ever.
+    term: Option<Term>,
     /// Drain limit, once asked to drain.
     pub(super) drain_until: Option<Moment>,
 }
@@ -141,11 +149,13 @@ impl Conductor {
             epoch: doors.epoch,
             dialogs: doors.former.dialogs,
             undone: doors.former.undone,
+            afresh: doors.former.afresh,
             dice: doors.seed | 1,
             live: doors.live,
             ledger: doors.ledger,
             trunks: BTreeMap::new(),
             store_at: 0,
+            people_at: 0,
             tables_owe: None,
             release_at: Moment::ZERO,
             journal_failing: false,
@@ -153,6 +163,7 @@ impl Conductor {
             records_since_snapshot: Self::RECORDS_PER_SNAPSHOT,
             pictures: 0,
             handing_over: false,
+            term: doors.term,
             drain_until: None,
         }
     }
@@ -165,6 +176,9 @@ impl Conductor {
             self.think();
             // 2. Write down.
             self.write_down();
+            if self.is_anothers(self.clock.now()) {
+                return;
+            }
             // 3. Act.
             self.act();
             if self.is_drained() || self.handing_over {
@@ -180,8 +194,20 @@ impl Conductor {
             let first = self.wait().await;
             // 5. Take in all that is there.
             self.now = self.clock.now();
+            if self.is_anothers(self.now) {
+                return;
+            }
             self.take_in(first);
         }
+    }
+
+    /// Whoever is the line now, or will be soon, goes on with all calls: nothing leaves any more.
+    fn is_anothers(&self, now: Moment) -> bool {
+        let over = self.term.as_ref().is_some_and(|term| term.is_over(now));
+        if over {
+            tracing::error!(calls = self.calls.len(), "the lease is over: this engine is not the line any more and ends");
+        }
+        over
     }
 
     async fn wait(&mut self) -> Intake {
@@ -200,7 +226,8 @@ impl Conductor {
 
     fn next_deadline(&self) -> Option<Moment> {
         let calls = self.timers.first().map(|(at, _)| *at);
-        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until].into_iter().flatten().min()
+        let term = self.term.as_ref().map(Term::end);
+        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until, term].into_iter().flatten().min()
     }
 
     fn take_in(&mut self, first: Intake) {
@@ -248,6 +275,10 @@ impl Conductor {
             self.timers.pop_first();
             self.call_timeout(call);
             self.think();
+        }
+        // The first time when the tables say where they are; then also while they stand still, since dialogs name people.
+        if self.release_at != Moment::ZERO {
+            self.release_journals();
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             self.drain_until = Some(now + Duration::from_secs(1));
@@ -395,7 +426,7 @@ impl Conductor {
         let facts = self.journal.commit();
         if facts.is_ok() && self.noted != self.heard {
             self.noted = self.heard;
-            self.acts.media.push(MediaCommand::Noted { number: self.heard.number });
+            self.acts.media.push(MediaCommand::Noted { life: self.heard.life, number: self.heard.number });
         }
         if self.records_since_snapshot >= Self::RECORDS_PER_SNAPSHOT && facts.is_ok() {
             self.records_since_snapshot = 0;
@@ -411,6 +442,11 @@ impl Conductor {
         }
         self.journal_failing = failing.is_some();
         self.note_what_tables_owe();
+    }
+
+    /// One is made at the end of this turn, which it must not split: the facts of half a turn would stand without its legs.
+    pub(super) fn snapshot_is_due(&mut self) {
+        self.records_since_snapshot = Self::RECORDS_PER_SNAPSHOT;
     }
 
     /// Legs that changed, as they stand at the end of this turn; before the facts, which make the turn one that happened.

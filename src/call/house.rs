@@ -110,10 +110,12 @@ impl House {
         self.config.recording.enabled && self.config.queue(queue).is_some_and(|queue| queue.record)
     }
 
-    /// Where this call's recording goes, relative to the recordings folder: a folder a day, a file a call.
-    pub fn recording_file(&self, call: CallId, now: Moment) -> Option<String> {
+    /// Where this call's recording goes, relative to the recordings folder: a folder a day, a file a call. Each leg in which the
+    /// citizen was called back has a file of its own: the first may be packed by then.
+    pub fn recording_file(&self, call: CallId, again: Option<LegId>, now: Moment) -> Option<String> {
         let day = jiff::Timestamp::from_second(i64::try_from(now.as_unix_seconds()).ok()?).ok()?.strftime("%Y-%m-%d");
-        self.config.recording.enabled.then(|| format!("{day}/{call}.wav"))
+        let part = again.map(|leg| format!("-{}", leg.0)).unwrap_or_default();
+        self.config.recording.enabled.then(|| format!("{day}/{call}{part}.wav"))
     }
 
     pub fn auto_answer(&self, agent: &AgentId, queue: &QueueId) -> bool {
@@ -225,11 +227,18 @@ impl House {
                 attempts: config.callbacks.attempts,
                 gap: config.callbacks.gap,
                 hours: hours_of(config.callbacks.hours),
-                ahead: config.regions.iter().map(|region| (region.code, seconds_ahead(region, now))).collect(),
                 idle: config.callbacks.idle_agents,
+                within: config.callbacks.within,
+                regions: config.regions.iter().map(|region| (region.code, self.of_region(region, now))).collect(),
             }),
+            place_kept: config.callbacks.place_kept,
         };
         acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing }
+    }
+
+    fn of_region(&self, region: &crate::config::Region, now: Moment) -> acd::OfRegion {
+        let within = some(region.callback_within).unwrap_or(self.config.callbacks.within);
+        acd::OfRegion { ahead: seconds_ahead(region, now), dial: region.dial, within }
     }
 
     pub fn sip_settings(&self) -> sip::Settings {
@@ -278,6 +287,8 @@ impl House {
                 legs: limits.legs,
                 contacts: limits.contacts,
             },
+            session_expires_s: some(config.sip.session_expires).map(|interval| interval.as_secs().try_into().unwrap_or(u32::MAX)),
+            probe_held: some(config.sip.probe_held),
             realm: "dozvon".to_owned(),
             product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
         }

@@ -11,6 +11,7 @@ pub mod request;
 pub mod serve;
 mod take_in;
 mod take_over;
+pub mod term;
 pub mod view;
 
 pub use conductor::{Conductor, Doors};

@@ -234,7 +234,8 @@ impl Conductor {
     }
 
     fn start_recording(&mut self, id: CallId, leg: LegId) {
-        let Some(file) = self.house.recording_file(id, self.now) else { return };
+        let again = self.calls.get(&id).is_some_and(|call| call.recording.is_some()).then_some(leg);
+        let Some(file) = self.house.recording_file(id, again, self.now) else { return };
         if let Some(call) = self.calls.get_mut(&id) {
             call.recording = Some(file.clone());
         }

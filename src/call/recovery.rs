@@ -16,15 +16,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Everything the conductor keeps between two turns that the journal alone would take long to replay.
+/// Everything the conductor keeps between two turns that the journal alone would take long to replay. Each part has a shape of its
+/// own, so that a new build that thinks otherwise about calls still knows which there were and what they are owed.
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
+    folds: Vec<u8>,
     acd: Vec<u8>,
+    /// Of [`KeptCall`]s.
+    calls: Vec<u8>,
+    heard: Heard,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Folds {
     live: LiveCalls,
     ledger: LedgerFold,
     phones: Phones,
-    calls: Vec<KeptCall>,
-    heard: Heard,
 }
 
 /// The brains of one call.
@@ -36,7 +43,10 @@ struct KeptCall {
     robot: Option<(ScriptId, u32, Vec<u8>)>,
 }
 
-/// Counts changes of the snapshot's shape; one of another shape is not read.
+/// Count changes of each part's shape; a part of another shape is not read.
+const FOLDS_SHAPE: u8 = 2;
+const CALLS_SHAPE: u8 = 2;
+/// Of the whole; for good.
 const SNAPSHOT_SHAPE: u8 = 4;
 
 /// Where each agent's phones registered, in the registrar's own encoding.
@@ -62,6 +72,8 @@ pub struct Brains {
 #[derive(Default)]
 pub struct Former {
     pub calls: BTreeMap<CallId, LiveCall>,
+    /// Of these the robot begins anew.
+    pub afresh: BTreeSet<CallId>,
     pub legs: Legs,
     /// Dialogs, in the user agent's own encoding.
     pub dialogs: Vec<(LegId, Vec<u8>)>,
@@ -115,14 +127,19 @@ pub fn restore(
 }
 
 fn from_snapshot(bytes: &[u8], script: impl Fn(&ScriptId, u32) -> Option<Arc<Script>>) -> Option<Restored> {
-    let state = bytes.strip_prefix(&[SNAPSHOT_SHAPE]);
-    let Some(snapshot) = state.and_then(|state| postcard::from_bytes::<Snapshot>(state).ok()) else {
+    let parts = part::<Snapshot>(bytes, SNAPSHOT_SHAPE);
+    let Some((folds, parts)) = parts.and_then(|parts| Some((part::<Folds>(&parts.folds, FOLDS_SHAPE)?, parts))) else {
         tracing::error!(
             "the snapshot is of another form: calls that were live in it have no end, callbacks stand in the tables only"
         );
         return None;
     };
-    let Snapshot { acd, live, ledger, phones, calls, heard } = snapshot;
+    let Snapshot { acd, calls, heard, .. } = parts;
+    let Folds { live, ledger, phones } = folds;
+    let calls = part::<Vec<KeptCall>>(&calls, CALLS_SHAPE).unwrap_or_else(|| {
+        tracing::error!("another build wrote these calls: each is closed and owed what it is owed");
+        Vec::new()
+    });
     // The calls and the ledger are taken up also if the floor cannot be.
     let acd = Acd::restore(&acd).unwrap_or_else(|error| {
         tracing::error!(%error, "the floor cannot be taken up; agents sign in anew, callbacks stand in the tables only");
@@ -133,6 +150,14 @@ fn from_snapshot(bytes: &[u8], script: impl Fn(&ScriptId, u32) -> Option<Arc<Scr
         (call, Brains { talk, robot })
     });
     Some(Restored { acd, live, ledger, phones, calls: revived.collect(), heard })
+}
+
+fn part<T: DeserializeOwned>(bytes: &[u8], shape: u8) -> Option<T> {
+    postcard::from_bytes(bytes.strip_prefix(&[shape])?).ok()
+}
+
+fn write_part<T: Serialize>(part: &T, shape: u8) -> Result<Vec<u8>, String> {
+    postcard::to_extend(part, vec![shape]).map_err(|error| error.to_string())
 }
 
 /// An input as it was written down: `None` is the passing of time.
@@ -168,18 +193,24 @@ impl Restored {
     pub fn former(&mut self, kept: &KeptLegs, current: impl Fn(&str) -> Option<Arc<Script>>) -> Former {
         let audio = kept.legs.iter().filter_map(|(leg, kept)| Some((*leg, kept.audio.as_deref()?)));
         let legs = Legs::restore(audio);
-        let mut calls = BTreeMap::new();
+        let (mut calls, mut afresh) = (BTreeMap::new(), BTreeSet::new());
         for (id, mut brains) in std::mem::take(&mut self.calls) {
             let Some(live) = self.live.get(id) else { continue };
+            if brains.robot.is_none() {
+                // Who waits goes on to wait, with music; overflow ends with a callback.
+                brains.talk.robot_is_gone();
+            }
             if brains.robot.is_none() && brains.talk.is_with_robot() {
                 // Its version of the script is nowhere to be had: the citizen begins anew with today's.
-                brains.robot = current(&live.dialled).map(|script| Ivr::new(id, script, LiveCall::FIRST_PLAY));
+                let Some(script) = current(&live.dialled) else { continue };
+                brains.robot = Some(Ivr::new(id, script, LiveCall::FIRST_PLAY));
+                afresh.insert(id);
             }
             let caller = legs.caller_of(brains.talk.citizen());
             calls.insert(id, LiveCall::revived(id, live, caller, brains.talk, brains.robot));
         }
         let dialogs = kept.legs.iter().filter_map(|(leg, kept)| Some((*leg, kept.signalling.clone()?)));
-        Former { calls, legs, dialogs: dialogs.collect(), undone: kept.undone.clone(), heard: self.heard }
+        Former { calls, afresh, legs, dialogs: dialogs.collect(), undone: kept.undone.clone(), heard: self.heard }
     }
 }
 
@@ -220,19 +251,16 @@ impl Conductor {
             });
             KeptCall { call: call.id, talk: call.talk.clone(), robot }
         });
-        let snapshot = Snapshot {
-            acd: self.acd.snapshot(),
-            live: self.live.clone(),
-            ledger: self.ledger.clone(),
-            phones: self.agent.all_phones_states(),
-            calls: calls.collect(),
-            heard: self.heard,
-        };
-        let written = postcard::to_extend(&snapshot, vec![SNAPSHOT_SHAPE]).map_err(|error| error.to_string());
+        let calls: Vec<KeptCall> = calls.collect();
+        let folds = Folds { live: self.live.clone(), ledger: self.ledger.clone(), phones: self.agent.all_phones_states() };
+        let parts = write_part(&folds, FOLDS_SHAPE).and_then(|folds| Ok((folds, write_part(&calls, CALLS_SHAPE)?)));
+        let (acd, heard) = (self.acd.snapshot(), self.heard);
+        let written = parts.and_then(|(folds, calls)| write_part(&Snapshot { folds, acd, calls, heard }, SNAPSHOT_SHAPE));
         let written = written.and_then(|bytes| self.journal.snapshot(bytes).map_err(|error| error.to_string()));
-        let legs = postcard::to_stdvec(&self.kept_legs()).map_err(|error| error.to_string());
+        // Never ahead of the facts.
+        let legs = written.and_then(|()| postcard::to_stdvec(&self.kept_legs()).map_err(|error| error.to_string()));
         let legs = legs.and_then(|bytes| self.leg_states.snapshot(bytes).map_err(|error| error.to_string()));
-        if let Err(error) = written.and(legs) {
+        if let Err(error) = legs {
             tracing::warn!(error, "no snapshot could be written; the next start replays more of the journal");
         }
     }
@@ -303,6 +331,25 @@ mod tests {
         let restored = restore(None, tail, |_, _| None, |_, at| at);
         assert_eq!(restored.phones, Phones::from([(agent(), vec![2])]));
         assert!(restored.live.get(CITIZEN).unwrap().handed_off);
+    }
+
+    #[test]
+    fn a_build_that_cannot_read_the_calls_still_knows_which_there_were() {
+        let mut folds =
+            Folds { live: LiveCalls::default(), ledger: LedgerFold::default(), phones: Phones::from([(agent(), vec![1])]) };
+        let (trunk, dialled) = ("city".into(), "122".into());
+        let entered = Fact::CallEntered { call: CITIZEN, region: RegionId(0), trunk, dialled, person: None };
+        folds.live.apply(&Stamped { at: Moment::from_secs(1), fact: entered });
+        let snapshot = Snapshot {
+            folds: write_part(&folds, FOLDS_SHAPE).unwrap(),
+            acd: Acd::new(IdSource::new(1)).snapshot(),
+            calls: vec![CALLS_SHAPE + 1, 9, 9],
+            heard: Heard::default(),
+        };
+        let snapshot = write_part(&snapshot, SNAPSHOT_SHAPE).unwrap();
+        let restored = restore(Some(snapshot), [], |_, _| None, |_, at| at);
+        assert_eq!((restored.live.len(), restored.calls.len()), (1, 0));
+        assert_eq!(restored.phones, folds.phones);
     }
 
     /// The floor of one life, told and journalled as the conductor does it.

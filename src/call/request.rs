@@ -3,6 +3,7 @@
 use super::view::Board;
 use crate::facts::TaskEnd;
 use crate::ids::*;
+use crate::pii::Phone;
 use tokio::sync::{mpsc, oneshot};
 
 pub enum Request {
@@ -42,10 +43,23 @@ pub enum Request {
         call: CallId,
         result: crate::facts::HandoffResult,
     },
+    /// What became of a recording after its call, to be written down.
+    RecordingNews(crate::facts::Fact),
     /// The tables have caught up to these positions (bytes) of the journal and of the people stream.
     StoreAt {
         position: u64,
         people: u64,
+    },
+    /// Which id the installation's key gives this number.
+    PersonOf {
+        phone: Phone,
+        reply: oneshot::Sender<PersonId>,
+    },
+    /// The tables have forgotten this person: note it, and let the people stream go as soon as it is folded.
+    PersonForgotten {
+        person: PersonId,
+        recordings: u32,
+        reply: Reply,
     },
     Drain,
     /// End at once: calls and media stay as they are, for the next life to take over.

@@ -4,6 +4,7 @@ use super::conductor::{Conductor, Doors};
 use super::house::House;
 use super::recovery::restore;
 use super::request::{Engine, Request};
+use super::term::Term;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids::{IdSource, PersonId, ScriptId};
@@ -35,6 +36,13 @@ pub struct Streams {
     legs: KeptLegs,
 }
 
+impl Streams {
+    /// Time of the last record.
+    pub fn last(&self) -> crate::clock::Moment {
+        self.opened.last
+    }
+}
+
 /// Opens the journal: what went before is read, nobody else can open it meanwhile.
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
@@ -46,9 +54,9 @@ pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
 }
 
 /// Starts media and the loop. The sockets are bound when this returns.
-pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
+/// With a term, the loop ends when that does.
+pub fn start(house: House, streams: Streams, clock: Clock, term: Option<Term>) -> anyhow::Result<Running> {
     let Streams { journal, people, phones, leg_states, opened, legs } = streams;
-    let clock = Clock::start(opened.last);
     let epoch = opened.epoch;
     if let Err(error) = house.keep_scripts() {
         tracing::warn!(%error, "scripts cannot be kept: calls in the menu would begin anew after a restart with other scripts");
@@ -91,6 +99,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
         ledger: restored.ledger,
         former,
         seed,
+        term,
     };
     let loop_thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -105,7 +114,7 @@ pub fn start(house: House, streams: Streams) -> anyhow::Result<Running> {
 /// Bit of the epoch that marks legs that came in.
 const INBOUND: u32 = 1 << 22;
 
-fn open_media(house: &House, clock: Clock) -> std::io::Result<(Line, mpsc::UnboundedReceiver<Told>)> {
+fn open_media(house: &House, clock: Clock) -> std::io::Result<(Line, mpsc::Receiver<Told>)> {
     let config = &house.config;
     if config.media.inside {
         return Line::inside(media_settings(config), clock);
@@ -143,7 +152,7 @@ fn secret_words() -> anyhow::Result<[u64; 4]> {
 
 /// The secret behind every `PersonId`; made at the first start, readable for the owner only. Whoever loses it loses the link between
 /// old records and people.
-fn person_key(data: &Path) -> anyhow::Result<[u8; 32]> {
+pub fn person_key(data: &Path) -> anyhow::Result<[u8; 32]> {
     let path: PathBuf = data.join("person-key");
     let secret = crate::config::read_or_make(&path).with_context(|| format!("{} cannot be read or made", path.display()))?;
     use sha2::Digest;

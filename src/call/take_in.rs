@@ -97,7 +97,11 @@ impl Conductor {
             MediaEvent::Silent { leg, ms: _ } => self.tell_talk(leg, talk::Event::Silent { leg }),
             MediaEvent::RecordFailed { leg, file, why } => {
                 tracing::error!(%leg, file, why, "recording failed, the call goes on");
+                let call = self.legs.call_of(leg);
                 self.legs.recorded(leg, &file);
+                if let Some(call) = call {
+                    self.record(Fact::RecordingFailed { call, file, why });
+                }
             }
             MediaEvent::Recorded { leg, file, ms, gaps } => {
                 let call = self.legs.call_of(leg);
@@ -123,14 +127,21 @@ impl Conductor {
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
+            Request::RecordingNews(fact) => self.record(fact),
             Request::StoreAt { position, people } => {
-                self.store_at = position;
+                (self.store_at, self.people_at) = (position, people);
                 self.note_what_tables_owe();
-                self.release_journals(people);
+                self.release_journals();
             }
             Request::HandOver => {
                 tracing::info!(calls = self.calls.len(), "handing over: every call is left to the next life");
                 self.handing_over = true;
+            }
+            Request::PersonOf { phone, reply } => drop(reply.send(self.key.person(&phone))),
+            Request::PersonForgotten { person, recordings, reply } => {
+                self.record(Fact::PersonForgotten { person, recordings });
+                self.release_at = Moment::ZERO;
+                drop(reply.send(self.people.part().map_err(|error| Refusal::Invalid(error.to_string()))));
             }
             Request::Drain => {
                 tracing::info!(calls = self.calls.len(), "draining: new calls are refused, talks may end");
@@ -142,18 +153,18 @@ impl Conductor {
 
     /// What the tables have may go: who stands behind an id at once, facts when they are as old as the house keeps them. Of legs only
     /// what two snapshots have behind them goes, so one is made now.
-    fn release_journals(&mut self, people: u64) {
+    pub(super) fn release_journals(&mut self) {
         const EVERY: Duration = Duration::from_secs(3600);
         if self.now < self.release_at {
             return;
         }
         self.release_at = self.now + EVERY;
         self.keep_phones_of_who_is_owed();
-        self.snapshot();
+        self.snapshot_is_due();
         let kept = self.house.config.limits.journal.as_micros();
         let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
         let released = [
-            self.people.release(people, Moment(u64::MAX)),
+            self.people.release(self.people_at, Moment(u64::MAX)),
             self.leg_states.release(self.leg_states.position(), Moment(u64::MAX)),
             self.journal.release(self.store_at, older_than),
         ];

@@ -5,6 +5,7 @@ use super::conductor::{Conductor, Work};
 use crate::acd;
 use crate::facts::{AgentStateName, Fact, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
+use crate::ivr;
 use crate::journal::live_calls::{LiveCall, Stage};
 use crate::journal::{LegWord, LegWritten};
 use crate::sip;
@@ -35,6 +36,9 @@ impl Conductor {
         }
         for call in self.calls.values_mut().filter(|call| call.callback.is_some() && call.caller.is_none()) {
             call.caller = call.person.and_then(|person| self.phones.get(&person)).cloned();
+        }
+        for id in std::mem::take(&mut self.afresh) {
+            self.work.push_back(Work::Ivr(id, ivr::Event::Started));
         }
         self.rules_hold();
         self.compare_legs();
@@ -171,7 +175,7 @@ impl Conductor {
             | Outcome::Failed
             | Outcome::Cut => {
                 let task = self.ids.task();
-                Some(acd::Event::CallMissed(acd::Missed { task, call, region, queue, person, outcome, after, way }))
+                Some(acd::Event::CallMissed(acd::Missed { task, call, region, queue, person, outcome, after, way, booked: None }))
             }
         };
         self.work.extend(told.map(Work::Acd));

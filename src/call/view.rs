@@ -18,6 +18,7 @@ pub struct Board {
     pub journal: Journal,
     pub trunks: Vec<Trunk>,
     pub draining: bool,
+    pub around: Around,
 }
 
 impl Board {
@@ -87,6 +88,26 @@ pub struct Journal {
     pub behind_s: u64,
     /// The last writing failed (disk full): the line answers on, but nothing is kept.
     pub failing: bool,
+}
+
+/// What stands around the engine and fails without touching a call.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Around {
+    /// The database takes nothing: the tables fall behind.
+    pub database_away: bool,
+    /// Room on the fullest disk we write to, in percent; `null` if unknown.
+    pub disk_free_percent: Option<u8>,
+    /// Whether the media process is attached; `null` if media live in the engine.
+    pub media_attached: Option<bool>,
+}
+
+impl Around {
+    /// Less room than this is shown as a warning.
+    pub const DISK_LOW_PERCENT: u8 = 10;
+
+    pub fn disk_low(&self) -> bool {
+        self.disk_free_percent.is_some_and(|percent| percent < Self::DISK_LOW_PERCENT)
+    }
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -14,10 +14,12 @@ pub fn media(config: &Path) -> anyhow::Result<()> {
     let config = Config::load(config).map_err(|errors| anyhow::anyhow!("\n{errors}"))?;
     let socket = config.media_socket();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    // Ctrl-C and a closed terminal are meant for the engine, which drains and says `Stop`: they are caught and change nothing.
-    let (mut terminate, _interrupt, _hangup) = {
+    // What is meant for the engine, and may reach all of a unit or a terminal, is caught and changes nothing.
+    let engines = [SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1(), SignalKind::user_defined2()];
+    let (mut terminate, _caught) = {
         let _signals = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+        let caught = engines.into_iter().map(signal).collect::<std::io::Result<Vec<_>>>()?;
+        (signal(SignalKind::terminate())?, caught)
     };
     let terminated = move || {
         runtime.block_on(terminate.recv());

@@ -8,14 +8,18 @@ use dozvon::booking::webhook::{Receiver, Webhook};
 use dozvon::call::House;
 use dozvon::call::request::{Engine, Request};
 use dozvon::call::serve::{Streams, open_streams, start};
-use dozvon::clock::Moment;
+use dozvon::clock::{Clock, Moment};
 use dozvon::config::{BookingKind, Config, Region};
-use dozvon::facts::HandoffResult;
-use dozvon::ids::{CallId, HandoffId};
+use dozvon::facts::{Fact, HandoffResult};
+use dozvon::ids::{CallId, HandoffId, PersonId};
 use dozvon::pii::Private;
 use dozvon::store::Store;
 use dozvon::store::retention::{self, Kept};
 use dozvon::store::writer::{Folded, Source, follow};
+use dozvon::upkeep::disk;
+use dozvon::upkeep::law::Printer;
+use dozvon::upkeep::lease;
+use dozvon::upkeep::supervisor::Supervisor;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +33,8 @@ use tokio::sync::{mpsc, watch};
 const LAST_FOLD: Duration = Duration::from_secs(10);
 /// Exit status when the loop died (EX_SOFTWARE of sysexits.h).
 const FAULT: i32 = 70;
+/// Exit status when the lease was lost (EX_TEMPFAIL).
+const NOT_THE_LINE: i32 = 75;
 /// A case that the booking core did not take for this long becomes an operator's.
 const HAND_OFF_WITHIN: Duration = Duration::from_secs(24 * 3600);
 /// Settled hand-offs that wait for the engine; the deliverer waits beyond it.
@@ -50,16 +56,28 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
 }
 
 async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
+    let clock = Clock::start(streams.last());
+    let held = match lease::lease(&house.config)? {
+        Some(found) => Some(lease::Held::hold(found, &house.config.data, clock).await?),
+        None => None,
+    };
     let store: Arc<dyn Store> = super::store::open(&house.config)?;
     let kept = Kept { people: house.config.limits.people, outbox: house.config.limits.outbox };
     let (folded, tables) = watch::channel(Folded::default());
     let writer = tokio::spawn(follow(store.clone(), Source::of(&streams.journal), Source::of(&streams.people), folded));
     let core = open_core(&house.config);
     let hooks = receivers(&house.config);
-    let (regions, recordings, token) = (house.config.regions.clone(), house.config.recordings(), house.config.http_token()?);
-    let bind = house.config.http.bind;
+    let (regions, token) = (house.config.regions.clone(), house.config.http_token()?);
+    let shelf = super::recording::shelf(&house.config)?;
+    let keeper = super::recording::keeper(&house.config, shelf.clone(), store.clone());
+    let (bind, data) = (house.config.http.bind, house.config.data.clone());
+    let recordings = house.config.recordings();
     let listener = TcpListener::bind(bind).await.with_context(|| format!("HTTP cannot be bound to {bind}"))?;
-    let running = start(house, streams)?;
+    let (committed, standby_token) = (streams.journal.committed(), house.config.standby.token.clone());
+    let term = held.as_ref().map(|held| held.term.clone());
+    // Media may be waited for, longer than a term lasts.
+    held.map(|held| tokio::spawn(held.keep()));
+    let running = tokio::task::block_in_place(|| start(house, streams, clock, term.clone()))?;
     tracing::info!(%bind, "HTTP");
     let zone = regions.first().map_or(jiff::tz::TimeZone::UTC, Region::time_zone);
     tokio::spawn(retention::nightly(store.clone(), running.clock, zone, kept));
@@ -74,6 +92,18 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         tokio::spawn(deliverer.run(running.clock, tables.clone(), settled));
         tokio::spawn(tell_what_the_core_said(running.engine.clone(), results));
     }
+    let (news, told) = mpsc::channel(SETTLED_WAITING);
+    tokio::spawn(tell_what_became_of_recordings(running.engine.clone(), told));
+    keeper.start(running.clock, tokio::runtime::Handle::current(), tables.clone(), news).context("recordings cannot be kept")?;
+    let (free_percent, disk_free_percent) = watch::channel(None);
+    tokio::spawn(disk::watch(vec![data.clone(), recordings], free_percent));
+    let printer = Printer {
+        data: data.clone(),
+        regions: regions.clone(),
+        store: store.clone(),
+        folded: tables.clone(),
+        clock: running.clock,
+    };
     let api_state = ApiState {
         engine: running.engine.clone(),
         store: store.clone(),
@@ -81,12 +111,21 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         clock: running.clock,
         regions,
         token,
-        recordings,
+        data: data.clone(),
+        committed,
+        standby_token,
+        recordings: shelf,
         core: core.map(|core| core as Arc<dyn CoreBook>),
         sockets_bound: Arc::new(AtomicBool::new(true)),
+        disk_free_percent,
         counted: None,
     };
     tokio::spawn(obey_signals(running.engine.clone()));
+    tokio::spawn(printer.keep_printing(running.engine.clone()));
+    let supervisor = Supervisor::of(&|key| std::env::var(key).ok()).map(Arc::new);
+    if let Some(supervisor) = supervisor.clone() {
+        tokio::spawn(supervisor.keep_told(running.engine.clone()));
+    }
     let (ended_now, ended) = tokio::sync::oneshot::channel::<()>();
     let http = tokio::spawn(api::serve(listener, api_state, async move { drop(ended.await) }));
     drop(running.engine);
@@ -96,6 +135,13 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
         // A fault of ours ended the loop. Calls are live: the next life must come at once.
         tracing::error!("the engine's loop died; the journal has everything up to then");
         std::process::exit(FAULT);
+    }
+    if term.is_some_and(|term| term.is_over(clock.now())) {
+        // At once: the other may take the line in a few seconds.
+        std::process::exit(NOT_THE_LINE);
+    }
+    if let Some(supervisor) = supervisor {
+        supervisor.tell("STOPPING=1");
     }
     drop(ended_now);
     // Pages that still listen for events are cut.
@@ -123,6 +169,12 @@ async fn tell_what_the_core_said(engine: Engine, mut results: mpsc::Receiver<(Ha
     }
 }
 
+async fn tell_what_became_of_recordings(engine: Engine, mut news: mpsc::Receiver<Fact>) {
+    while let Some(fact) = news.recv().await {
+        drop(engine.requests.send(Request::RecordingNews(fact)).await);
+    }
+}
+
 /// The embedded core as the API shows it.
 struct Core(Arc<ReferenceCore>);
 
@@ -131,6 +183,10 @@ impl CoreBook for Core {
     async fn handoffs(&self, limit: u32) -> Result<Vec<CoreHandoff>, String> {
         let held = self.0.handoffs(limit).await.map_err(|error| error.to_string())?;
         Ok(held.into_iter().map(shown).collect())
+    }
+
+    async fn forget(&self, person: PersonId) -> Result<(), String> {
+        self.0.forget(person).await.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -7,6 +7,7 @@ use dozvon::store::Store;
 use dozvon::store::copy::copy;
 use dozvon::store::postgres::PostgresStore;
 use dozvon::store::sqlite::SqliteStore;
+use dozvon::upkeep::lease;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,11 @@ const FILE: &str = "dozvon.db";
 pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match (config.store.kind, &config.store.address) {
         (StoreKind::Sqlite, _) => Ok(Arc::new(SqliteStore::new(&config.data.join(FILE)))),
-        (StoreKind::Postgres, Some(address)) => postgres(address),
+        (StoreKind::Postgres, Some(address)) => {
+            let holder = lease::holder(&config.data).filter(|_| config.standby.lease);
+            let store = PostgresStore::held(address.expose(), holder.as_ref());
+            Ok(Arc::new(store.context("the store's address cannot be used")?))
+        }
         (StoreKind::Postgres, None) => bail!("the configuration names no address of the store"),
     }
 }

@@ -1,6 +1,7 @@
 //! What one section alone cannot know: that names meet, nothing is said twice, secrets are there, and nothing stands open by accident.
 
 use super::read::{File, Placed};
+use super::recording;
 use super::*;
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,16 +23,19 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let numbers = numbers(file, &regions);
     let routes = routes(file, &trunks);
     let calendars = calendars(file, &regions);
-    let callbacks = file.table("callbacks");
+    let callbacks = callbacks(file, &regions, &trunks);
     let store = store(file, env);
     let acd = file.table("acd");
     let http = http(file, env);
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
     let media = media(file, Path::new(&data));
-    let recording = file.table("recording");
+    let recording = recording::recording(file);
+    let archive = recording::archive(file, env);
+    let sip = sip(file);
     let limits = limits(file);
     let codes = codes(file);
+    let standby = standby(file, env, store.as_ref());
 
     let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
@@ -46,16 +50,19 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         agents_by_user,
         routes,
         calendars,
-        callbacks: callbacks?.value,
+        callbacks: callbacks?,
         store: store?,
         acd: acd?.value,
         http: http?,
         booking: booking?.value,
         webhooks,
         media: media?,
-        recording: recording?.value,
+        recording: recording?,
+        archive,
+        sip: sip?,
         limits: limits?,
         codes: codes?,
+        standby: standby?,
     })
 }
 
@@ -66,6 +73,9 @@ fn regions(file: &mut File) -> Vec<Region> {
         if regions.iter().take(n).any(|earlier| earlier.value.code == code) {
             file.complain(region.place("code"), format!("region {code} is defined twice; delete one"));
         }
+        if !region.value.callback_within.is_zero() {
+            promise_fits(file, region.place("callback_within_s"), "callback_within_s", region.value.callback_within);
+        }
         if jiff::tz::TimeZone::get(&region.value.zone).is_err() {
             let message = format!("`{}` is no time zone; write its IANA name, such as \"Asia/Barnaul\"", region.value.zone);
             file.complain(region.place("zone"), message);
@@ -73,9 +83,14 @@ fn regions(file: &mut File) -> Vec<Region> {
     }
     let mut regions = values(regions);
     if regions.is_empty() {
-        let only =
-            Region { code: RegionId(0), title: "Линия".into(), zone: "Europe/Moscow".into(), callback_when_closed: false };
-        regions.push(only);
+        regions.push(Region {
+            code: RegionId(0),
+            title: "Линия".into(),
+            zone: "Europe/Moscow".into(),
+            callback_when_closed: false,
+            dial: true,
+            callback_within: Duration::ZERO,
+        });
     }
     regions
 }
@@ -186,6 +201,10 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
                 queue.place("announce_every_s"),
                 "the place told each few seconds wears callers out; write at least 10",
             );
+        }
+        if queue.value.keep_recordings_days == Some(0) {
+            let message = "recordings kept for 0 days are none; write `record = false`, or at least 1 day";
+            file.complain(queue.place("keep_recordings_days"), message);
         }
         if queue.value.title.is_empty() {
             queue.value.title = queue.value.name.to_string();
@@ -459,12 +478,7 @@ fn has_password(url: &str) -> bool {
 fn http(file: &mut File, env: Environment) -> Option<Http> {
     let mut http = file.table::<Http>("http")?;
     let it = &mut http.value;
-    let given = match (&it.token_env, &it.token_file) {
-        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
-        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
-    };
+    let given = token(it.token_env.as_deref(), it.token_file.as_deref(), env);
     let refused = it.open && !it.bind.ip().is_loopback();
     let bind = it.bind;
     let complaint = match given {
@@ -485,6 +499,30 @@ fn http(file: &mut File, env: Environment) -> Option<Http> {
     Some(http.value)
 }
 
+/// The token that one of two keys names; the error goes with the key.
+fn token(variable: Option<&str>, path: Option<&Path>, env: Environment) -> Result<Option<Secret>, (&'static str, String)> {
+    match (variable, path) {
+        (Some(variable), None) => secret::from_env(variable, env).map(Some).map_err(|why| ("token_env", why)),
+        (None, Some(path)) => secret::from_file(path).map(Some).map_err(|why| ("token_file", why)),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(("token_file", "`token_env` and `token_file` exclude each other; keep one".to_owned())),
+    }
+}
+
+fn standby(file: &mut File, env: Environment, store: Option<&Store>) -> Option<Standby> {
+    let mut standby = file.table::<Standby>("standby")?;
+    match token(standby.value.token_env.as_deref(), standby.value.token_file.as_deref(), env) {
+        Ok(token) => standby.value.token = token,
+        Err((key, why)) => file.complain(standby.place(key), why),
+    }
+    if standby.value.lease && store.is_some_and(|store| store.kind != StoreKind::Postgres) {
+        let message =
+            "`lease` stands in PostgreSQL; write `kind = \"postgres\"` in [store], or promote by hand and delete this key";
+        file.complain(standby.place("lease"), message);
+    }
+    Some(standby.value)
+}
+
 fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
     let mut webhooks = file.list::<Webhook>("webhook");
     for webhook in &mut webhooks {
@@ -500,8 +538,8 @@ fn webhooks(file: &mut File, env: Environment) -> Vec<Webhook> {
     values(webhooks)
 }
 
-/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is four longer.
-const SOCKET_PATH_MAX: usize = 103;
+/// The kernel takes 107 bytes of a socket's path; the name under which it is bound first is longer by `.new` and the door's version.
+const SOCKET_PATH_MAX: usize = 99;
 
 fn media(file: &mut File, data: &Path) -> Option<Media> {
     let media = file.table::<Media>("media")?;
@@ -530,6 +568,54 @@ fn media(file: &mut File, data: &Path) -> Option<Media> {
     Some(media.value)
 }
 
+fn sip(file: &mut File) -> Option<Sip> {
+    let sip = file.table::<Sip>("sip")?;
+    // RFC 4028 §4.
+    const LEAST: Duration = Duration::from_secs(90);
+    if !sip.value.session_expires.is_zero() && sip.value.session_expires < LEAST {
+        file.complain(sip.place("session_expires_s"), "`session_expires_s` is below 90; write at least 90, or 0 for none");
+    }
+    Some(sip.value)
+}
+
+fn callbacks(file: &mut File, regions: &[Region], trunks: &[Trunk]) -> Option<Callbacks> {
+    let callbacks = file.table::<Callbacks>("callbacks")?;
+    let it = &callbacks.value;
+    if !(1..=10).contains(&it.attempts) {
+        file.complain(callbacks.place("attempts"), format!("`attempts` is {}; write 1 to 10", it.attempts));
+    }
+    if !(900..=86_400).contains(&it.gap.as_secs()) {
+        let message = "nobody is rung five times an hour; write a `gap_s` of 900 to 86400";
+        file.complain(callbacks.place("gap_s"), message);
+    }
+    let [from, to] = it.hours;
+    if from >= to || to > 24 {
+        let message = format!("`hours` is [{from}, {to}]; write the first and the last hour of one day, such as [9, 21]");
+        file.complain(callbacks.place("hours"), message);
+    }
+    promise_fits(file, callbacks.place("within_s"), "within_s", it.within);
+    if it.place_kept > Duration::from_secs(3600) {
+        let message = "a place is kept for an hour at most; write a `place_kept_s` of 0 to 3600";
+        file.complain(callbacks.place("place_kept_s"), message);
+    }
+    let dials = it.dial && regions.iter().any(|region| region.dial);
+    if dials && !trunks.iter().any(|trunk| trunk.contact.is_some()) {
+        let message =
+            "`dial = true` calls citizens back, but no trunk has a `contact` to send calls to; add it, or write `dial = false`";
+        file.complain(callbacks.place("dial"), message);
+    }
+    Some(callbacks.value)
+}
+
+fn promise_fits(file: &mut File, place: usize, key: &str, within: Duration) {
+    if !(600..=7 * 86_400).contains(&within.as_secs()) {
+        file.complain(
+            place,
+            format!("a callback is promised within ten minutes to seven days; write a `{key}` of 600 to 604800"),
+        );
+    }
+}
+
 fn limits(file: &mut File) -> Option<Limits> {
     let limits = file.table::<Limits>("limits")?;
     let it = &limits.value;
@@ -555,7 +641,7 @@ fn limits(file: &mut File) -> Option<Limits> {
 fn codes(file: &mut File) -> Option<Codes> {
     let codes = file.table::<Codes>("codes")?;
     let mut seen = BTreeSet::new();
-    let keys = ["ready", "break", "offline", "finish_wrap_up"];
+    let keys = ["ready", "break", "offline", "finish_wrap_up", "voicemail", "wrong_number"];
     for (key, code) in keys.into_iter().zip(codes.value.all()) {
         let dialable = code.len() >= 2 && code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#');
         if !dialable {

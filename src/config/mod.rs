@@ -5,11 +5,13 @@
 mod calendar;
 mod check;
 mod read;
+mod recording;
 mod secret;
 mod span;
 
 pub use calendar::{Calendar, Hours, Week};
 pub use read::{ConfigError, ConfigErrors};
+pub use recording::{Archive, ArchiveKind, Recording};
 pub use secret::{Secret, read_or_make};
 pub use span::{SpanError, span};
 
@@ -49,8 +51,12 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     pub media: Media,
     pub recording: Recording,
+    /// `None`: recordings stay here.
+    pub archive: Option<Archive>,
+    pub sip: Sip,
     pub limits: Limits,
     pub codes: Codes,
+    pub standby: Standby,
 }
 
 impl Config {
@@ -121,6 +127,12 @@ impl Config {
         self.recording.dir.clone().unwrap_or_else(|| self.data.join("recordings"))
     }
 
+    /// How long recordings of this queue are kept.
+    pub fn keep_recordings(&self, queue: Option<&QueueId>) -> Duration {
+        let days = queue.and_then(|queue| self.queue(queue)).and_then(|queue| queue.keep_recordings_days);
+        Duration::from_secs(u64::from(days.unwrap_or(self.recording.keep_days)) * 86_400)
+    }
+
     /// The token the API wants, `None` if it stands open. Without a token in the configuration one is made at the first start and
     /// kept beside the journal, readable for the owner only.
     pub fn http_token(&self) -> std::io::Result<Option<Secret>> {
@@ -151,6 +163,12 @@ pub struct Region {
     /// Whether a call out of hours owes a callback.
     #[serde(default)]
     pub callback_when_closed: bool,
+    /// Whether agents are asked to call back here, if anywhere.
+    #[serde(default = "yes")]
+    pub dial: bool,
+    /// By when a callback is promised here; zero: as `[callbacks]` has it.
+    #[serde(rename = "callback_within_s", with = "seconds", default)]
+    pub callback_within: Duration,
 }
 
 impl Region {
@@ -300,6 +318,9 @@ pub struct Queue {
     /// Talks of this queue may be recorded.
     #[serde(default = "yes")]
     pub record: bool,
+    /// How long recordings of this queue are kept; as `[recording]` says if left out.
+    #[serde(default)]
+    pub keep_recordings_days: Option<u32>,
     /// Ask the agent's phone to answer by itself.
     #[serde(default)]
     pub auto_answer: bool,
@@ -422,6 +443,15 @@ pub struct Callbacks {
     /// Agents who stay free for who may call.
     #[serde(default)]
     pub idle_agents: u32,
+    /// By when a callback is promised, counted in `hours`.
+    #[serde(rename = "within_s", with = "seconds", default = "secs::<7200>")]
+    pub within: Duration,
+    /// Who fell out of a queue or a talk and rings again so soon has the old place.
+    #[serde(rename = "place_kept_s", with = "seconds", default = "secs::<300>")]
+    pub place_kept: Duration,
+    /// They go there without the menu.
+    #[serde(default = "yes")]
+    pub skip_menu: bool,
 }
 
 fn three() -> u32 {
@@ -529,12 +559,30 @@ pub struct Media {
     pub orphan_after: Duration,
 }
 
+/// The warm standby of this line, or the line of this standby: both have the same token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recording {
+pub struct Standby {
+    token_env: Option<String>,
+    token_file: Option<PathBuf>,
+    /// The line is whose the lease in PostgreSQL is: a standby takes it, and the line, once it has expired.
     #[serde(default)]
-    pub enabled: bool,
-    dir: Option<PathBuf>,
+    pub lease: bool,
+    /// `None`: nothing is given to a standby.
+    #[serde(skip)]
+    pub token: Option<Secret>,
+}
+
+/// How a far end that is gone is found out; see `sip::Settings`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sip {
+    /// Zero: nobody is asked for a session timer.
+    #[serde(rename = "session_expires_s", with = "seconds", default = "secs::<0>")]
+    pub session_expires: Duration,
+    /// Zero: never.
+    #[serde(rename = "probe_held_s", with = "seconds", default = "secs::<60>")]
+    pub probe_held: Duration,
 }
 
 /// Bounds; see `sip::Limits` for what happens beyond each of the SIP side.
@@ -577,11 +625,16 @@ pub struct Codes {
     pub offline: String,
     #[serde(default = "code::<'4'>")]
     pub finish_wrap_up: String,
+    /// Pressed in a callback's talk, or dialled beside it.
+    #[serde(default = "code::<'5'>")]
+    pub voicemail: String,
+    #[serde(default = "code::<'6'>")]
+    pub wrong_number: String,
 }
 
 impl Codes {
-    pub fn all(&self) -> [&str; 4] {
-        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up]
+    pub fn all(&self) -> [&str; 6] {
+        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up, &self.voicemail, &self.wrong_number]
     }
 }
 

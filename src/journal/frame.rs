@@ -1,6 +1,7 @@
 //! One record on disk: length, checksum, version, body.
 //!
-//! `u32` length of what follows the header · `u32` CRC-32 of length and body · `u8` version of the encoding · postcard.
+//! `u32` length of what follows the header · `u32` CRC-32 of length and body · `u8` version of the encoding, which also says whether
+//! more of its turn follows · postcard.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,10 @@ pub const HEADER: usize = 8;
 pub const MAX_BODY: usize = 4 << 20;
 /// Bodies that are believed when a readable frame is looked for behind a damage; longer ones would make the search slow.
 const MAX_BODY_SEARCHED: usize = 64 << 10;
+/// The last record of a turn, and every one of before turns were marked.
 const VERSION: u8 = 1;
+/// More records of the same turn follow.
+const GOES_ON: u8 = 2;
 
 /// What stands at the start of some bytes.
 #[derive(Debug, PartialEq)]
@@ -44,22 +48,40 @@ pub fn next(bytes: &[u8]) -> Next<'_> {
     Next::Whole { body, len: HEADER + body_len }
 }
 
-/// Appends one frame; on failure the buffer is as before.
+/// Appends one frame, after which its turn goes on until [`end_turn`]; on failure the buffer is as before.
 pub fn push<R: Serialize>(buffer: &mut Vec<u8>, record: &R) -> Result<(), TooLarge> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADER]);
-    buffer.push(VERSION);
+    buffer.push(GOES_ON);
     let encoded = postcard::to_io(record, &mut *buffer).is_ok();
     let body_len = buffer.len() - start - HEADER;
     if !encoded || body_len > MAX_BODY {
         buffer.truncate(start);
         return Err(TooLarge);
     }
-    let length = (body_len as u32).to_le_bytes();
-    let sum = checksum(length, &buffer[start + HEADER..]).to_le_bytes();
-    buffer[start..start + 4].copy_from_slice(&length);
-    buffer[start + 4..start + HEADER].copy_from_slice(&sum);
+    seal(&mut buffer[start..]);
     Ok(())
+}
+
+/// Marks the frame that begins at `last` and ends the buffer as the last one of its turn.
+pub fn end_turn(buffer: &mut [u8], last: usize) {
+    if let Some(version) = buffer.get_mut(last + HEADER) {
+        *version = VERSION;
+        seal(&mut buffer[last..]);
+    }
+}
+
+/// Fills in the header of a frame.
+fn seal(frame: &mut [u8]) {
+    let length = ((frame.len() - HEADER) as u32).to_le_bytes();
+    let sum = checksum(length, &frame[HEADER..]).to_le_bytes();
+    frame[..4].copy_from_slice(&length);
+    frame[4..HEADER].copy_from_slice(&sum);
+}
+
+/// Whether a turn is whole with the frame of this body.
+pub fn ends_turn(body: &[u8]) -> bool {
+    body.first() != Some(&GOES_ON)
 }
 
 #[derive(Debug, PartialEq)]
@@ -68,18 +90,9 @@ pub struct TooLarge;
 /// Reads the body of a frame; `None` if it was written by an encoding this engine does not know.
 pub fn decode<R: DeserializeOwned>(body: &[u8]) -> Option<R> {
     match body.split_first() {
-        Some((&VERSION, encoded)) => postcard::from_bytes(encoded).ok(),
+        Some((&(VERSION | GOES_ON), encoded)) => postcard::from_bytes(encoded).ok(),
         Some(_) | None => None,
     }
-}
-
-/// Length of the whole frames at the start of `bytes`.
-pub fn whole_prefix(bytes: &[u8]) -> usize {
-    let mut end = 0;
-    while let Next::Whole { len, .. } = next(bytes.get(end..).unwrap_or_default()) {
-        end += len;
-    }
-    end
 }
 
 /// Whether a whole frame stands anywhere in `bytes`: tells damage in the middle from a torn tail.
@@ -88,7 +101,7 @@ pub fn any_frame_in(bytes: &[u8]) -> bool {
         let rest = &bytes[at..];
         let plausible = rest.split_first_chunk::<4>().is_some_and(|(length, after)| {
             let body_len = u32::from_le_bytes(*length) as usize;
-            body_len <= MAX_BODY_SEARCHED && after.get(4) == Some(&VERSION)
+            body_len <= MAX_BODY_SEARCHED && matches!(after.get(4), Some(&(VERSION | GOES_ON)))
         });
         plausible && matches!(next(rest), Next::Whole { .. })
     })
@@ -113,7 +126,6 @@ mod tests {
             for record in &records {
                 push(&mut bytes, record).unwrap();
             }
-            prop_assert_eq!(whole_prefix(&bytes), bytes.len());
             let mut read = Vec::new();
             let mut rest = &bytes[..];
             while let Next::Whole { body, len } = next(rest) {

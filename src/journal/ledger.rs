@@ -73,7 +73,15 @@ impl LedgerFold {
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. }
             | Fact::CallbackBegan { .. }
-            | Fact::CallbackAttempted { .. } => {}
+            | Fact::CallbackAttempted { .. }
+            | Fact::CallbackPromised { .. }
+            | Fact::PersonForgotten { .. }
+            | Fact::RecordingFailed { .. }
+            | Fact::RecordingPacked { .. }
+            | Fact::RecordingArchived { .. }
+            | Fact::RecordingNotArchived { .. }
+            | Fact::RecordingDeleted { .. }
+            | Fact::RecordingHeard { .. } => {}
         }
     }
 

@@ -153,7 +153,9 @@ impl LiveCalls {
             Fact::RouteEnded { call, leg, end } => self.route_ended(*call, *leg, *end, at),
             Fact::HandoffRequested { call, .. } => self.change(*call, |live| live.handed_off = true),
             Fact::RecordingStarted { call, file } => self.change(*call, |live| live.recording = Some(file.clone())),
-            Fact::RecordingEnded { call, .. } => self.change(*call, |live| live.recording = None),
+            Fact::RecordingEnded { call, .. } | Fact::RecordingFailed { call, .. } => {
+                self.change(*call, |live| live.recording = None)
+            }
             Fact::CallEnded { call, .. } => {
                 if let Some(LiveCall { offer: Some((offer, _)), .. }) = self.calls.remove(call) {
                     self.offers.remove(&offer);
@@ -169,7 +171,14 @@ impl LiveCalls {
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. }
-            | Fact::CallbackAttempted { .. } => {}
+            | Fact::CallbackAttempted { .. }
+            | Fact::CallbackPromised { .. }
+            | Fact::PersonForgotten { .. }
+            | Fact::RecordingPacked { .. }
+            | Fact::RecordingArchived { .. }
+            | Fact::RecordingNotArchived { .. }
+            | Fact::RecordingDeleted { .. }
+            | Fact::RecordingHeard { .. } => {}
         }
     }
 

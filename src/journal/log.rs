@@ -78,6 +78,8 @@ pub struct Log<R> {
     segment_len: u64,
     /// Frames that are not yet in the file.
     pending: Vec<u8>,
+    /// Where the last of them begins, until its turn is ended.
+    open_turn: Option<usize>,
     last: Moment,
     dropped: u64,
     failing: bool,
@@ -120,6 +122,7 @@ impl<R: Entry> Log<R> {
             segment,
             segment_len,
             pending: Vec::new(),
+            open_turn: None,
             last,
             dropped: 0,
             failing: false,
@@ -139,22 +142,24 @@ impl<R: Entry> Log<R> {
             self.dropped += 1;
             return;
         }
+        self.open_turn = Some(before);
         self.last = self.last.max(record.at());
     }
 
-    /// Writes everything appended with one `write()`: from then on it survives the death of this process. Gives the position
-    /// behind it. After an error (disk full) whole frames stay in the file, the rest stays in memory for the next commit.
+    /// Ends the turn: writes everything appended with one `write()`, from which on it survives the death of this process; should we
+    /// die in the middle of it, the next opening finds nothing of it. Gives the position behind it. After an error (disk full) nothing of it stays in the file, all of it in memory for the next commit.
     pub fn commit(&mut self) -> Result<u64, JournalError> {
         if self.pending.is_empty() {
             return Ok(self.position());
         }
+        self.end_turn();
         if self.segment_len >= self.limits.segment_bytes
             && let Err(error) = self.rotate()
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "the journal goes on in its full segment");
         }
         let (written, result) = write_at(&self.file, &self.pending, self.segment_len);
-        let whole = if result.is_ok() { written } else { self.truncate_to_frames(written) };
+        let whole = if result.is_ok() { written } else { self.take_back() };
         self.pending.drain(..whole);
         self.segment_len += whole as u64;
         let position = self.position();
@@ -204,6 +209,12 @@ impl<R: Entry> Log<R> {
         Ok(deleted)
     }
 
+    /// Begins a new segment, so that what is written so far can be released although writing goes on.
+    pub fn part(&mut self) -> Result<(), JournalError> {
+        self.commit()?;
+        if self.segment_len == 0 { Ok(()) } else { self.rotate() }
+    }
+
     /// Position behind the last committed record.
     pub fn position(&self) -> u64 {
         self.segment.start + self.segment_len
@@ -245,12 +256,19 @@ impl<R: Entry> Log<R> {
         Ok(())
     }
 
-    /// After a write that broke off: leaves only whole frames in the file. Returns how many bytes those are.
-    fn truncate_to_frames(&self, written: usize) -> usize {
-        let whole = frame::whole_prefix(&self.pending[..written]);
-        // Should even this fail, the next commit writes over the half frame, and an opening would cut it.
-        let _ = self.file.set_len(self.segment_len + whole as u64);
-        whole
+    /// After a write that broke off: a turn stands in the file whole or not at all. Should even this fail, the next commit writes over
+    /// what is left of it.
+    fn take_back(&self) -> usize {
+        let _ = self.file.set_len(self.segment_len);
+        0
+    }
+}
+
+impl<R> Log<R> {
+    fn end_turn(&mut self) {
+        if let Some(last) = self.open_turn.take() {
+            frame::end_turn(&mut self.pending, last);
+        }
     }
 }
 
@@ -260,6 +278,7 @@ impl<R> Drop for Log<R> {
         if std::thread::panicking() {
             return;
         }
+        self.end_turn();
         let (_, result) = write_at(&self.file, &self.pending, self.segment_len);
         if result.is_ok() && !self.pending.is_empty() {
             self.syncer.written(&self.file, self.segment.start + self.segment_len + self.pending.len() as u64);
@@ -334,7 +353,15 @@ fn next_epoch(dir: &Path) -> Result<u32, JournalError> {
         Err(source) => return Err(JournalError::Io { doing: "read", path, source }),
     };
     let epoch = before.saturating_add(1);
-    segments::write_whole(dir, &path, format!("{epoch}\n").as_bytes())?;
+    let text = format!("{epoch}\n");
+    match segments::write_whole(dir, &path, text.as_bytes()) {
+        // A full disk keeps no line from starting: the count fits where it stood.
+        Err(JournalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+            let file = OpenOptions::new().write(true).open(&path).map_err(JournalError::io("write", &path))?;
+            write_at(&file, text.as_bytes(), 0).1.map_err(JournalError::io("write", &path))?;
+        }
+        done => done?,
+    }
     Ok(epoch)
 }
 

@@ -4,6 +4,7 @@
 //! the tables and then deleted) and *legs* (dialogs of live calls, kept for a day at most).
 
 mod frame;
+mod inspect;
 pub mod ledger;
 mod leg_words;
 pub mod live_calls;
@@ -12,6 +13,7 @@ mod reader;
 mod segments;
 mod sync;
 
+pub use inspect::{Inspected, inspect};
 pub use ledger::LedgerFold;
 pub use leg_words::{KeptLeg, KeptLegs, LegWord, LegWritten};
 pub use live_calls::LiveCalls;

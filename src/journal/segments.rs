@@ -17,7 +17,7 @@ pub struct Segment {
 /// A place that cannot be read, as a sentence with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// The engine died while it wrote the last frame: nothing after it existed, nothing that was acted upon is lost.
+    /// The engine died while it wrote its last turn: nothing that was acted upon is lost.
     TornTail { path: PathBuf, offset: u64, cut: u64 },
     /// Bytes in the middle are wrong; what stands behind them in this file is not read.
     Unreadable { path: PathBuf, offset: u64, lost: u64 },
@@ -31,7 +31,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Damage::TornTail { path, offset, cut } => {
-                write!(f, "{}: cut {cut} bytes of an unfinished record at byte {offset}", path.display())
+                write!(f, "{}: cut {cut} bytes of an unfinished turn at byte {offset}", path.display())
             }
             Damage::Unreadable { path, offset, lost } => write!(
                 f,
@@ -76,7 +76,7 @@ fn positions(dir: &Path, suffix: &str) -> Result<Vec<u64>, JournalError> {
 /// What one segment gave from some offset on.
 pub struct Scan<R> {
     pub records: Vec<R>,
-    /// Offset behind the last whole frame.
+    /// Offset behind the last whole turn; behind the last whole frame, if damage follows and not the end.
     pub good: u64,
     /// Length of the file.
     pub len: u64,
@@ -96,14 +96,23 @@ pub fn scan<R: Entry>(path: &Path, from: u64) -> Result<Scan<R>, JournalError> {
         })
         .map_err(JournalError::io("read", path))?;
     let (mut records, mut unknown, mut at) = (Vec::new(), Vec::new(), 0);
+    let mut ended = (0, 0);
     while let frame::Next::Whole { body, len } = frame::next(&bytes[at..]) {
         match frame::decode(body) {
             Some(record) => records.push(record),
             None => unknown.push(from + at as u64),
         }
         at += len;
+        if frame::ends_turn(body) {
+            ended = (at, records.len());
+        }
     }
     let more_behind = at < bytes.len() && frame::any_frame_in(&bytes[at + 1..]);
+    if !more_behind {
+        // A turn that was not written to its end did not happen.
+        records.truncate(ended.1);
+        at = ended.0;
+    }
     Ok(Scan { records, good: from + at as u64, len: file_len, more_behind, unknown })
 }
 

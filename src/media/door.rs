@@ -6,6 +6,29 @@ use crate::ids::{LegId, PlayId, PromptId};
 use crate::stream::Stream;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Raised with every change of what is said here (or of a type it is said with): two builds understand each other only if they
+/// have the same. It is part of the socket's name, so that they never meet.
+pub const VERSION: u32 = 2;
+
+/// The name under which media of this version listens: `media-1.sock` for `media.sock`.
+pub fn versioned(socket: &Path) -> PathBuf {
+    named(socket, &VERSION.to_string())
+}
+
+/// The version in the name of a neighbour of `socket`, if it is the name of such a door.
+pub fn version_of(socket: &Path, neighbour: &Path) -> Option<u32> {
+    let begin = format!("{}-", socket.file_stem()?.to_str()?);
+    let version = neighbour.file_stem()?.to_str()?.strip_prefix(&begin)?;
+    (neighbour == named(socket, version)).then(|| version.parse().ok()).flatten()
+}
+
+fn named(socket: &Path, version: &str) -> PathBuf {
+    let stem = socket.file_stem().unwrap_or_default().to_string_lossy();
+    let end = socket.extension().map_or(String::new(), |end| format!(".{}", end.to_string_lossy()));
+    socket.with_file_name(format!("{stem}-{version}{end}"))
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MediaCommand {
@@ -75,8 +98,10 @@ pub enum MediaCommand {
     },
     /// Read the prompt folders again; what plays goes on with what it began with.
     ReloadPrompts,
-    /// The engine has written down every event up to this number: they need not be told again.
+    /// The engine has written down every event of this life of media up to this number: they need not be told again. What is said to
+    /// one life and reaches the next says nothing about its events.
     Noted {
+        life: u64,
         number: u64,
     },
     /// The engine is drained: the media process may end.

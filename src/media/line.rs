@@ -1,8 +1,10 @@
 //! The engine's end of the door: commands go down the line turn by turn, what media tells comes up, wherever media runs.
 
-use super::door::{MediaCommand, MediaEvent, Told};
+use super::door::{MediaCommand, MediaEvent, Told, VERSION, version_of, versioned};
 use super::framing::{add_frame, read_frame};
-use super::poll::{leave_session, send_now};
+use super::poll::{leave_session, peer, send_now, terminate};
+use super::post::UNNOTED_MAX;
+use super::process::beside;
 use super::thread::lock;
 use super::{Media, MediaSettings};
 use crate::clock::Clock;
@@ -14,7 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Commands that media has not taken: far more than a busy second's. Beyond it the connection is given up; the next begins clean.
 const UNSENT_MAX: usize = 4 << 20;
@@ -55,29 +58,32 @@ type Slot = Arc<Mutex<Way>>;
 #[derive(Default)]
 struct Way {
     connection: Option<Arc<Connection>>,
-    /// Media was told to stop: that it goes is right.
-    stopped: bool,
+    /// Media was told to stop, or the engine is done with it: no other connection is wanted after this one.
+    over: bool,
 }
 
 impl Line {
     /// Media on threads of this process.
-    pub fn inside(settings: MediaSettings, clock: Clock) -> io::Result<(Line, UnboundedReceiver<Told>)> {
-        let (tell, told) = unbounded_channel();
-        let _ = tell.send(Told { number: 0, event: MediaEvent::Attached { life: getrandom::u64()?, legs: Vec::new() } });
+    pub fn inside(settings: MediaSettings, clock: Clock) -> io::Result<(Line, Receiver<Told>)> {
+        let (tell, told) = channel(UNNOTED_MAX);
+        let _ = tell.try_send(Told { number: 0, event: MediaEvent::Attached { life: getrandom::u64()?, legs: Vec::new() } });
         // One lock for number and channel, so that they agree on the order.
         let last = Arc::new(Mutex::new(0));
         let media = Media::start(settings, clock, move |event| {
             let mut last = lock(&last);
             *last += 1;
-            let _ = tell.send(Told { number: *last, event });
+            // A media thread waits for nobody; an engine that is so far behind has stopped.
+            if let Err(TrySendError::Full(told)) = tell.try_send(Told { number: *last, event }) {
+                tracing::error!(number = told.number, "the engine takes no events of media; this one is lost");
+            }
         })?;
         Ok((Line { end: End::Inside(media) }, told))
     }
 
     /// Media in the process that listens at `socket`, started if it may be and none does. Waits until it is reached, a bounded time;
     /// if that takes longer, the line goes on trying and says `Attached` then.
-    pub fn process(socket: PathBuf, start: Option<Start>, clock: Clock) -> io::Result<(Line, UnboundedReceiver<Told>)> {
-        let (tell, told) = unbounded_channel();
+    pub fn process(socket: PathBuf, start: Option<Start>, clock: Clock) -> io::Result<(Line, Receiver<Told>)> {
+        let (tell, told) = channel(UNNOTED_MAX);
         let (alive, ended) = mpsc::channel();
         let (reached, first) = mpsc::channel();
         let connection = Slot::default();
@@ -94,7 +100,7 @@ impl Line {
             End::Inside(media) => media.send(command),
             End::Process { turn, connection, .. } => {
                 if command == MediaCommand::Stop {
-                    lock(connection).stopped = true;
+                    lock(connection).over = true;
                 }
                 if let Err(error) = add_frame(turn, &command) {
                     tracing::error!(%error, "a media command cannot be sent");
@@ -119,11 +125,13 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.flush();
-        if let End::Process { connection, .. } = &self.end
-            && let Some(connection) = lock(connection).connection.take()
-        {
-            // What was sent still arrives.
-            let _ = connection.stream.shutdown(Shutdown::Read);
+        if let End::Process { connection, .. } = &self.end {
+            let mut way = lock(connection);
+            way.over = true;
+            if let Some(connection) = way.connection.take() {
+                // What was sent still arrives.
+                let _ = connection.stream.shutdown(Shutdown::Read);
+            }
         }
     }
 }
@@ -199,7 +207,7 @@ struct Keeper {
     start: Option<Start>,
     clock: Clock,
     slot: Slot,
-    tell: UnboundedSender<Told>,
+    tell: Sender<Told>,
     ended: mpsc::Receiver<()>,
     reached: mpsc::Sender<()>,
     child: Option<Child>,
@@ -220,7 +228,7 @@ impl Keeper {
             }
             let pause = if failures == 0 { Duration::ZERO } else { FIRST_PAUSE * 2u32.pow((failures - 1).min(DOUBLINGS)) };
             failures = failures.saturating_add(1);
-            let over = lock(&self.slot).stopped || self.tell.is_closed();
+            let over = lock(&self.slot).over || self.tell.is_closed();
             if over || self.ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
@@ -228,19 +236,26 @@ impl Keeper {
     }
 
     fn reach(&mut self) -> io::Result<UnixStream> {
-        let nobody = match UnixStream::connect(&self.socket) {
+        let socket = versioned(&self.socket);
+        let nobody = match UnixStream::connect(&socket) {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
-        let Some(start) = &self.start else { return Err(nobody) };
+        let Some(start) = self.start.clone() else {
+            let others = self.media_of_another_version();
+            let Some((other, version, _)) = others.first() else { return Err(nobody) };
+            let why = format!("media at {} speaks version {version}, this engine {VERSION}; restart media", other.display());
+            return Err(io::Error::new(nobody.kind(), why));
+        };
         if self.child.as_mut().is_none_or(has_ended) {
-            tracing::info!(socket = %self.socket.display(), "no media process listens; one is started");
+            self.end_media_of_another_version()?;
+            tracing::info!(socket = %socket.display(), "no media process listens; one is started");
             self.child = Some(start.spawn()?);
         }
         for _ in 0..START_PATIENCE.as_millis() / LOOK.as_millis() {
             let ended = self.child.as_mut().is_none_or(has_ended);
             // One that another engine had started may stand there, which is why ours ended.
-            match UnixStream::connect(&self.socket) {
+            match UnixStream::connect(&socket) {
                 Ok(stream) => return Ok(stream),
                 Err(_) if ended => return Err(io::Error::other("the media process ended; its log says why")),
                 Err(_) => {}
@@ -252,10 +267,44 @@ impl Keeper {
         Err(nobody)
     }
 
+    /// Media that another build of us left, with the version its door has: the two cannot talk with one another.
+    fn media_of_another_version(&self) -> Vec<(PathBuf, u32, UnixStream)> {
+        let folder = self.socket.parent().map(std::fs::read_dir);
+        let beside = folder.into_iter().flatten().flatten().flatten().map(|entry| entry.path());
+        let others = beside.filter_map(|path| version_of(&self.socket, &path).map(|version| (path, version)));
+        let others = others.filter(|(_, version)| *version != VERSION);
+        others.filter_map(|(path, version)| UnixStream::connect(&path).ok().map(|stream| (path, version, stream))).collect()
+    }
+
+    /// It is told to end, and its end is waited for, so that ports and recordings are free for ours. Signalling goes on meanwhile;
+    /// the legs are opened again where they stood.
+    fn end_media_of_another_version(&self) -> io::Result<()> {
+        for (path, version, stream) in self.media_of_another_version() {
+            tracing::warn!(socket = %path.display(), version, ours = VERSION, "media of another build is ended; ours takes its legs up");
+            terminate(peer(&stream)?)?;
+            // Who is not attached to is nobody's, and ends at once.
+            drop(stream);
+            let lock = std::fs::File::options().write(true).open(beside(&path, ".lock"))?;
+            let looks = START_PATIENCE.as_millis() / LOOK.as_millis();
+            let gone = (0..looks)
+                .any(|_| lock.try_lock().is_ok() || self.ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected));
+            if !gone {
+                return Err(io::Error::other(format!("media at {} does not end; end it by hand", path.display())));
+            }
+        }
+        Ok(())
+    }
+
     /// Brings up what media tells, until it hangs up.
     fn listen(&mut self, stream: UnixStream) -> io::Result<()> {
         let connection = Connection { stream: stream.try_clone()?, unsent: Mutex::default() };
-        lock(&self.slot).connection = Some(Arc::new(connection));
+        {
+            let mut way = lock(&self.slot);
+            if way.over {
+                return Ok(());
+            }
+            way.connection = Some(Arc::new(connection));
+        }
         let _ = self.reached.send(());
         let mut reader = BufReader::new(&stream);
         let mut last = None;
@@ -263,7 +312,7 @@ impl Keeper {
             match read_frame::<Told>(&mut reader) {
                 Ok(Some(told)) => {
                     last = Some(told.number);
-                    if self.tell.send(told).is_err() {
+                    if self.tell.blocking_send(told).is_err() {
                         break Ok(());
                     }
                 }
@@ -274,7 +323,7 @@ impl Keeper {
         lock(&self.slot).connection = None;
         let _ = stream.shutdown(Shutdown::Both);
         if let Some(number) = last {
-            let _ = self.tell.send(Told { number, event: MediaEvent::Detached });
+            let _ = self.tell.blocking_send(Told { number, event: MediaEvent::Detached });
         }
         ended
     }

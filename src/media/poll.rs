@@ -125,6 +125,15 @@ pub fn sleep_precisely() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }
 
+/// Lets this thread run as soon as a packet is there, whatever else the machine does, where the system allows it (root, or
+/// `LimitRTPRIO`). It sleeps most of the time; should it ever not, the kernel keeps a share for others (`sched_rt_runtime_us`).
+pub fn go_before_other_work() -> bool {
+    const PRIORITY: i32 = 10;
+    let wanted = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: `wanted` outlives the call; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &wanted) == 0 }
+}
+
 /// Writes what the socket's buffer takes at this moment. `WouldBlock` if that is nothing.
 pub fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -152,4 +161,22 @@ fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The process at the other end of the stream; of one that listens, the one that began to.
+pub fn peer(stream: &UnixStream) -> io::Result<libc::pid_t> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `found` is a ucred of the length given, and both outlive the call.
+    checked(unsafe {
+        let found: *mut libc::ucred = &mut found;
+        libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, found.cast(), &mut length)
+    })?;
+    Ok(found.pid)
+}
+
+/// SIGTERM.
+pub fn terminate(process: libc::pid_t) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    checked(unsafe { libc::kill(process, libc::SIGTERM) }).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Media as a process of its own: one engine after the other at its socket, and legs that live on while there is none.
 
-use super::door::{MediaCommand, MediaEvent, Told};
+use super::door::{MediaCommand, MediaEvent, Told, versioned};
 use super::framing::{add_frame, read_frame};
 use super::post::Post;
 use super::{Media, MediaSettings};
@@ -15,13 +15,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long legs may live on after the process was told to terminate.
+/// How long legs may live on after the process was told to terminate, if an engine is there to let them go.
 const TERMINATE_WITHIN: Duration = Duration::from_secs(10);
 /// An engine that takes no event for so long, with the socket's buffer full, is stuck: its connection is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Door {
-    /// Where engines attach; for its owner only.
+    /// Where engines attach, before the door's version is put into the name; for its owner only.
     pub socket: PathBuf,
     /// Without an engine for so long, all legs close and the process ends.
     pub orphan_after: Duration,
@@ -29,7 +29,8 @@ pub struct Door {
 
 /// Serves until stopped, orphaned, or until `terminated` returns. Recordings are finished then.
 pub fn run(door: Door, settings: MediaSettings, clock: Clock, terminated: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let (_only_one, listener) = bind(&door.socket)?;
+    let socket = versioned(&door.socket);
+    let (_only_one, listener) = bind(&socket)?;
     let (words, heard) = mpsc::channel();
     let post = Arc::new(Post::default());
     let media = {
@@ -51,7 +52,7 @@ pub fn run(door: Door, settings: MediaSettings, clock: Clock, terminated: impl F
     })?;
     let mut server = Server { media, post, words, attached: None, engines: 0, life: getrandom::u64()? };
     server.serve(&heard, &clock, door.orphan_after);
-    let _ = fs::remove_file(&door.socket);
+    let _ = fs::remove_file(&socket);
     server.end();
     Ok(())
 }
@@ -103,11 +104,16 @@ impl Server {
                         tracing::warn!(legs = self.media.legs().len(), "the engine is gone; the legs live on");
                         self.detach();
                         orphan_at = Some(clock.now() + orphan_after);
+                        // Nobody is there any more who would let legs go.
+                        end_by = end_by.map(|_| clock.now());
                     }
                 }
                 Some(Word::LegClosed) => {}
                 Some(Word::Stop) => draining = true,
-                Some(Word::Terminate) => (draining, end_by) = (true, Some(clock.now() + TERMINATE_WITHIN)),
+                Some(Word::Terminate) => {
+                    let patience = if self.attached.is_some() { TERMINATE_WITHIN } else { Duration::ZERO };
+                    (draining, end_by) = (true, Some(clock.now() + patience));
+                }
                 None => {
                     tracing::warn!(legs = self.media.legs().len(), "media ends: no engine came, or legs were not let go in time");
                     return;
@@ -145,9 +151,9 @@ impl Server {
             // The reader sees the end of the stream and says so.
             let _ = out.shutdown(Shutdown::Both);
         })?;
-        let (media, post, words) = (self.media.clone(), self.post.clone(), self.words.clone());
+        let (life, media, post, words) = (self.life, self.media.clone(), self.post.clone(), self.words.clone());
         let reader = thread("media-door", move || {
-            if let Err(error) = obey(&input, &media, &post, &words) {
+            if let Err(error) = obey(&input, life, &media, &post, &words) {
                 tracing::error!(%error, "the engine's connection is closed");
             }
             let _ = words.send(Word::Left(engine));
@@ -183,11 +189,11 @@ impl Server {
 }
 
 /// Obeys until the engine hangs up.
-fn obey(stream: &UnixStream, media: &Media, post: &Post, words: &mpsc::Sender<Word>) -> io::Result<()> {
+fn obey(stream: &UnixStream, life: u64, media: &Media, post: &Post, words: &mpsc::Sender<Word>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(command) = read_frame::<MediaCommand>(&mut reader)? {
         match command {
-            MediaCommand::Noted { number } => post.noted(number),
+            MediaCommand::Noted { life: of, number } if of == life => post.noted(number),
             MediaCommand::Stop => drop(words.send(Word::Stop)),
             command => media.send(command),
         }
@@ -233,7 +239,7 @@ fn bind(socket: &Path) -> io::Result<(File, UnixListener)> {
     Ok((lock, listener))
 }
 
-fn beside(socket: &Path, end: &str) -> PathBuf {
+pub(super) fn beside(socket: &Path, end: &str) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();
     name.push(end);
     name.into()

@@ -27,6 +27,8 @@ const DATAGRAM_MAX: usize = 2_048;
 const BIND_ATTEMPTS: usize = 8;
 /// How often silences and recordings are looked after.
 const SWEEP: Duration = Duration::from_millis(250);
+/// Orders obeyed in one turn; packets do not wait for more.
+const ORDERS_MAX: usize = 256;
 /// Who comes back this late was stopped, or starved: an idle thread sleeps no longer than `SWEEP`.
 const STALLED: Duration = Duration::from_millis(500);
 /// Names of missing prompts remembered, so that each is told once.
@@ -118,6 +120,9 @@ impl MediaThread {
 
     pub fn run(mut self) {
         super::poll::sleep_precisely();
+        if !super::poll::go_before_other_work() {
+            tracing::debug!("media runs at usual priority: a busy machine may delay packets");
+        }
         while !self.stopped {
             match catch_unwind(AssertUnwindSafe(|| self.turn())) {
                 Ok(Ok(())) => {}
@@ -158,8 +163,14 @@ impl MediaThread {
         // 4. Obey. After the packets, so that a place is not given to another leg while its packets are being read.
         if woken {
             self.waker.heard();
-            while let Ok(order) = self.orders.try_recv() {
+            let mut obeyed = 0;
+            for _ in 0..ORDERS_MAX {
+                let Ok(order) = self.orders.try_recv() else { break };
                 self.obey(self.clock.now(), order);
+                obeyed += 1;
+            }
+            if obeyed == ORDERS_MAX {
+                self.waker.ring();
             }
         }
         // 5. Look after silences and recordings.

@@ -3,15 +3,26 @@
 //! Pure: texts in, figures and rows out; the same input gives the same output. Nothing here sees what the line could not see: talk
 //! times and patience reach the router only when the talk ends or the caller leaves.
 
+pub mod chart;
+mod dice;
 mod engine;
 mod figures;
+mod generate;
 mod input;
+mod picture;
+mod replay;
 mod rivals;
 mod run;
+mod seeds;
 
+pub use dice::Dice;
 pub use figures::{ClassFigures, Figures, figures, rows};
+pub use generate::{Generator, HOURS, Redials, Row, WEEKDAYS, replay_csv, roster_csv, trace, trace_csv};
 pub use input::{Call, InputError, Roster, Seat, Trace};
+pub use picture::{Quarter, picture, quarters};
+pub use replay::{Lived, Replay, ReplayError};
 pub use run::{End, Outcome, simulate};
+pub use seeds::Interval;
 
 use crate::routing::Policy;
 use std::str::FromStr;

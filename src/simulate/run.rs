@@ -1,13 +1,13 @@
 //! Virtual time: arrivals, seats, talks and patience in one order, a router that answers.
 
 use super::engine::EngineFloor;
-use super::input::{Roster, Trace};
+use super::input::{Call, Roster, Trace};
 use super::rivals::RivalFloor;
 use super::{Router, rivals};
 use crate::clock::Moment;
 use crate::routing::Policy;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,25 @@ enum Standing {
     Gone,
 }
 
+/// A call as it reached the line.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub call: Call,
+    /// The place in the trace of the first call for this need.
+    pub need: usize,
+    /// 1 = the call of the trace itself.
+    pub attempt: u32,
+}
+
+/// The later call of somebody who gave up, and when.
+type Redial<'a> = &'a mut dyn FnMut(&Arrival, Moment) -> Option<Call>;
+
 struct Run<'a> {
-    trace: &'a Trace,
+    /// In their order; those of the trace and those rung again.
+    arrivals: Vec<Arrival>,
+    /// Who will ring again; numbered, for two of one moment.
+    again: BTreeMap<(Moment, usize), Arrival>,
+    redial: Redial<'a>,
     ring: Duration,
     due: BinaryHeap<Reverse<(Moment, Happens)>>,
     standing: Vec<Standing>,
@@ -76,19 +93,38 @@ struct Run<'a> {
 
 /// The end of every call, in the order of the trace. An agent's phone rings `ring` long before the answer.
 pub fn simulate(trace: &Trace, roster: &Roster, router: Router, ring: Duration) -> Vec<End> {
+    simulate_redials(trace, roster, router, ring, &mut |_, _| None).1
+}
+
+/// With calls that follow from others: all that arrived, and how each ended.
+pub(super) fn simulate_redials(
+    trace: &Trace,
+    roster: &Roster,
+    router: Router,
+    ring: Duration,
+    redial: Redial,
+) -> (Vec<Arrival>, Vec<End>) {
+    let engine = |policy, pooled| EngineFloor::new(roster, policy, pooled);
     match router {
-        Router::Default => run(trace, roster, ring, EngineFloor::new(roster, None, false)),
-        Router::Engine(policy) => run(trace, roster, ring, EngineFloor::new(roster, Some(policy), false)),
-        Router::Pooled => run(trace, roster, ring, EngineFloor::new(roster, Some(Policy::LongestWait), true)),
-        Router::AppQueue => run(trace, roster, ring, RivalFloor::new(roster, rivals::Rule::AppQueue)),
-        Router::Overflow20 => run(trace, roster, ring, RivalFloor::new(roster, rivals::Rule::Overflow20)),
+        Router::Default => run(trace, roster, ring, redial, engine(None, false)),
+        Router::Engine(policy) => run(trace, roster, ring, redial, engine(Some(policy), false)),
+        Router::Pooled => run(trace, roster, ring, redial, engine(Some(Policy::LongestWait), true)),
+        Router::AppQueue => run(trace, roster, ring, redial, RivalFloor::new(roster, rivals::Rule::AppQueue)),
+        Router::Overflow20 => run(trace, roster, ring, redial, RivalFloor::new(roster, rivals::Rule::Overflow20)),
     }
 }
 
-fn run(trace: &Trace, roster: &Roster, ring: Duration, mut floor: impl Floor) -> Vec<End> {
-    let calls = trace.calls.len();
-    let mut run =
-        Run { trace, ring, due: BinaryHeap::new(), standing: vec![Standing::Gone; calls], ends: vec![None; calls], rings: 0 };
+fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, mut floor: impl Floor) -> (Vec<Arrival>, Vec<End>) {
+    let mut run = Run {
+        arrivals: Vec::with_capacity(trace.calls.len()),
+        again: BTreeMap::new(),
+        redial,
+        ring,
+        due: BinaryHeap::new(),
+        standing: Vec::new(),
+        ends: Vec::new(),
+        rings: 0,
+    };
     for (no, seat) in roster.seats.iter().enumerate() {
         run.due.push(Reverse((seat.from, Happens::SeatBegins(no))));
         run.due.push(Reverse((seat.to, Happens::SeatEnds(no))));
@@ -96,7 +132,8 @@ fn run(trace: &Trace, roster: &Roster, ring: Duration, mut floor: impl Floor) ->
     let mut coming = trace.calls.iter().enumerate().peekable();
     loop {
         let due = run.due.peek().map(|Reverse((at, _))| *at);
-        let arrival = coming.peek().map(|(_, call)| call.at);
+        let rung_again = run.again.first_key_value().map(|((at, _), _)| *at);
+        let arrival = [coming.peek().map(|(_, call)| call.at), rung_again].into_iter().flatten().min();
         let Some(next) = [due, arrival, floor.next()].into_iter().flatten().min() else { break };
         if due == Some(next)
             && let Some(Reverse((now, happens))) = run.due.pop()
@@ -108,18 +145,29 @@ fn run(trace: &Trace, roster: &Roster, ring: Duration, mut floor: impl Floor) ->
             if due.is_none() && arrival.is_none() && run.standing.iter().all(|standing| *standing == Standing::Gone) {
                 break;
             }
-        } else if let Some((no, call)) = coming.next() {
-            run.standing[no] = Standing::Waits;
-            run.due.push(Reverse((call.at + call.patience, Happens::CallerLeaves(no))));
-            floor.caller_comes(call.at, no, call.class);
+        } else if rung_again == Some(next)
+            && let Some((_, again)) = run.again.pop_first()
+        {
+            run.arrives(again, &mut floor);
+        } else if let Some((need, call)) = coming.next() {
+            run.arrives(Arrival { call: call.clone(), need, attempt: 1 }, &mut floor);
         }
         run.obey(next, &mut floor);
     }
     let lost = End { outcome: Outcome::Abandoned, at: Moment::ZERO };
-    run.ends.into_iter().map(|end| end.unwrap_or(lost)).collect()
+    (run.arrivals, run.ends.into_iter().map(|end| end.unwrap_or(lost)).collect())
 }
 
 impl Run<'_> {
+    fn arrives(&mut self, arrival: Arrival, floor: &mut impl Floor) {
+        let (no, at, class) = (self.arrivals.len(), arrival.call.at, arrival.call.class);
+        self.due.push(Reverse((at + arrival.call.patience, Happens::CallerLeaves(no))));
+        self.arrivals.push(arrival);
+        self.standing.push(Standing::Waits);
+        self.ends.push(None);
+        floor.caller_comes(at, no, class);
+    }
+
     fn happens(&mut self, now: Moment, happens: Happens, floor: &mut impl Floor) {
         match happens {
             Happens::SeatBegins(seat) => floor.seat_begins(now, seat),
@@ -130,6 +178,11 @@ impl Run<'_> {
                     self.standing[call] = Standing::Gone;
                     self.ends[call] = Some(End { outcome: Outcome::Abandoned, at: now });
                     floor.caller_leaves(now, call);
+                    let gave_up = &self.arrivals[call];
+                    if let Some(again) = (self.redial)(gave_up, now) {
+                        let again = Arrival { call: again, need: gave_up.need, attempt: gave_up.attempt + 1 };
+                        self.again.insert((again.call.at.max(now), call), again);
+                    }
                 }
             }
             Happens::AgentAnswers { call, agent, ring } => {
@@ -159,7 +212,7 @@ impl Run<'_> {
     }
 
     fn answered(&mut self, now: Moment, call: usize, agent: usize, floor: &mut impl Floor) {
-        let end = now + self.trace.calls[call].service;
+        let end = now + self.arrivals[call].call.service;
         self.standing[call] = Standing::Gone;
         self.ends[call] = Some(End { outcome: Outcome::Served { agent, answered: now }, at: end });
         self.due.push(Reverse((end, Happens::TalkEnds { call, agent })));

@@ -185,6 +185,7 @@ names! {
     Route "Route", RecordRoute "Record-Route", Supported "Supported" "k", Require "Require", Expires "Expires",
     Authorization "Authorization", ContentEncoding "Content-Encoding" "e", Diversion "Diversion",
     PCalledPartyId "P-Called-Party-ID", PAssertedIdentity "P-Asserted-Identity", Accept "Accept",
+    SessionExpires "Session-Expires" "x", MinSe "Min-SE",
 }
 
 impl Message {
@@ -286,6 +287,7 @@ pub fn reason(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        422 => "Session Interval Too Small",
         423 => "Interval Too Brief",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",

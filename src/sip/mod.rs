@@ -17,6 +17,7 @@ pub mod message;
 pub mod registrar;
 mod reply;
 pub mod sdp;
+mod session_timer;
 #[cfg(feature = "live")]
 pub mod shell;
 mod text;
@@ -52,7 +53,8 @@ pub enum Event {
     Digit { leg: LegId, digit: char },
     /// BYE, already answered.
     HungUp { leg: LegId },
-    /// The dialog is over without a word from the far end: ACK never came, 481/408 in the dialog.
+    /// The dialog is over without a word from the far end: ACK never came, a request was not answered, the session was not
+    /// refreshed in time.
     Lost { leg: LegId },
     /// A phone registered, refreshed or left.
     Registered { agent: AgentId, reachable: bool },
@@ -150,6 +152,10 @@ pub struct Settings {
     /// Feature codes agents may dial, such as `*1`.
     pub feature_codes: Vec<String>,
     pub limits: Limits,
+    /// Ask whom we dial for a session timer of so many seconds (RFC 4028), at least 90; `None`: only those that are asked of us.
+    pub session_expires_s: Option<u32>,
+    /// After so much silence in a dialog that brings us no media, ask whether it still is there.
+    pub probe_held: Option<Duration>,
     /// Digest realm.
     pub realm: String,
     /// `Server` and `User-Agent`.

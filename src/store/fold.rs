@@ -44,6 +44,12 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&RECORDINGS, file.into())
             }
+            Fact::RecordingFailed { file, .. }
+            | Fact::RecordingPacked { file, .. }
+            | Fact::RecordingArchived { file, .. }
+            | Fact::RecordingNotArchived { file, .. }
+            | Fact::RecordingDeleted { file, .. } => (&RECORDINGS, file.into()),
+            Fact::RecordingHeard { call, .. } => (&CALLS, call.0.into()),
             Fact::CallbackOpened { task, call, .. } => {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&CALLBACKS, task.0.into())
@@ -57,10 +63,12 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
             }
             Fact::AgentChanged { .. }
             | Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::CallbackBegan { .. }
-            | Fact::CallbackAttempted { .. } => continue,
+            | Fact::CallbackAttempted { .. }
+            | Fact::CallbackPromised { .. } => continue,
         };
         keys.entry(table.name).or_default().insert(key);
     }
@@ -87,6 +95,8 @@ pub struct Held {
     sequences: BTreeMap<Uuid, i64>,
     /// Hand-offs that need no attempts any more.
     pub settled: Vec<i64>,
+    /// Recordings of which a step is done: the next has attempts of its own.
+    pub stepped: Vec<String>,
 }
 
 struct Row {
@@ -211,7 +221,7 @@ impl Held {
                 self.change(&ROUTES, leg.0, |row| row.end("ended", at, &[("ending", word(end))]))
             }
             Fact::RecordingStarted { call, file } => {
-                self.add_to_call(&RECORDINGS, call.0, &[("file", file.into()), ("started", at)]);
+                self.add_to_call(&RECORDINGS, call.0, &[("file", file.into()), ("started", at), ("here", true.into())]);
                 self.change(&CALLS, call.0, |row| row.set("recording", file));
             }
             Fact::RecordingEnded { call: _, file, ms, gaps } => self.change(&RECORDINGS, file, |row| {
@@ -219,6 +229,41 @@ impl Held {
                 row.set("ms", *ms);
                 row.set("gaps", *gaps);
             }),
+            Fact::RecordingFailed { call: _, file, why } => self.change(&RECORDINGS, file, |row| row.set("failed", why)),
+            Fact::RecordingPacked { call: _, file, sealed, bytes, ms, sha256, key } => {
+                self.change(&RECORDINGS, file, |row| {
+                    row.set("packed", at);
+                    row.set("sealed", sealed);
+                    row.set("bytes", *bytes);
+                    row.set("ms", *ms);
+                    row.set("sha256", sha256);
+                    row.set("key", key);
+                });
+                // What is to be done next begins with its own patience.
+                self.stepped.push(file.clone());
+            }
+            Fact::RecordingArchived { call: _, file, place, kept } => {
+                self.change(&RECORDINGS, file, |row| {
+                    row.set("archived", at);
+                    row.set("place", place);
+                    row.set("here", *kept);
+                });
+                self.stepped.push(file.clone());
+            }
+            Fact::RecordingNotArchived { call: _, file, why } => {
+                self.change(&RECORDINGS, file, |row| row.set("not_archived", why))
+            }
+            Fact::RecordingDeleted { call: _, file, why } => {
+                self.change(&RECORDINGS, file, |row| {
+                    row.set("deleted", at);
+                    row.set("gone", word(why));
+                });
+                self.stepped.push(file.clone());
+            }
+            Fact::RecordingHeard { call, file, who } => {
+                let heard = [("hearing", position.into()), ("file", file.into()), ("at", at), ("who", who.into())];
+                self.add_to_call(&RECORDING_HEARINGS, call.0, &heard);
+            }
             // A call has one outcome, the first that was written down.
             Fact::CallEnded { call, outcome } => {
                 self.change(&CALLS, call.0, |row| row.end("ended", at, &[("outcome", outcome.as_str().into())]))
@@ -285,9 +330,12 @@ impl Held {
                 self.change(&HANDOFFS, handoff.0, |row| row.end("settled", at, &settled));
                 self.settled.push(handoff.0.cast_signed());
             }
-            Fact::PhonesWritten { .. } | Fact::EngineStarted { .. } | Fact::EngineStopped { .. } => {}
+            Fact::PhonesWritten { .. }
+            | Fact::PersonForgotten { .. }
+            | Fact::EngineStarted { .. }
+            | Fact::EngineStopped { .. } => {}
             // The tables know calls that came in, and of a task how it ended.
-            Fact::CallbackBegan { .. } | Fact::CallbackAttempted { .. } => {}
+            Fact::CallbackBegan { .. } | Fact::CallbackAttempted { .. } | Fact::CallbackPromised { .. } => {}
         }
     }
 

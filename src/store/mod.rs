@@ -41,6 +41,16 @@ pub trait Store: Send + Sync {
     async fn calls(&self, filter: &CallFilter, page: &Page<(Moment, CallId)>) -> Result<Vec<CallRow>, StoreError>;
     async fn call(&self, call: CallId) -> Result<Option<CallDetail>, StoreError>;
     async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError>;
+    /// Every recording that has ended and should lie here, by its file.
+    async fn recording_files(&self) -> Result<Vec<String>, StoreError>;
+    /// Rows without what they should belong to.
+    async fn orphans(&self) -> Result<Orphans, StoreError>;
+    /// Recordings for which this step is due, oldest first.
+    async fn recordings_due(&self, step: RecordingStep, now: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError>;
+    /// The step was tried; it is due again at `next_at` unless its end is folded before.
+    async fn recording_tried(&self, file: &str, next_at: Moment) -> Result<(), StoreError>;
+    /// Recordings that are not deleted and began before this time, by name, those after `after`.
+    async fn recordings_kept(&self, after: &str, before: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError>;
     /// Oldest first.
     async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError>;
     async fn callback(&self, task: TaskId) -> Result<Option<CallbackRow>, StoreError>;
@@ -86,6 +96,9 @@ pub struct Deleted {
 /// types (`Db`, `DbRow`, `Pool`, `Connection`, `Database`) and brings what is its own (`begin`, `load`, `sequences`, `write`).
 macro_rules! sql_modules {
     () => {
+        #[path = "../sql/care.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod care;
         #[path = "../sql/columns.rs"]
         #[allow(clippy::duplicate_mod)]
         mod columns;
@@ -101,6 +114,9 @@ macro_rules! sql_modules {
         #[path = "../sql/read.rs"]
         #[allow(clippy::duplicate_mod)]
         mod read;
+        #[path = "../sql/recordings.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod recordings;
         #[path = "../sql/rows.rs"]
         #[allow(clippy::duplicate_mod)]
         mod rows;

@@ -68,9 +68,17 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::AgentChanged { .. }
         | Fact::HandoffSettled { .. }
         | Fact::PhonesWritten { .. }
+        | Fact::PersonForgotten { .. }
         | Fact::EngineStarted { .. }
         | Fact::EngineStopped { .. }
         | Fact::CallbackBegan { .. }
-        | Fact::CallbackAttempted { .. } => None,
+        | Fact::CallbackAttempted { .. }
+        | Fact::CallbackPromised { .. }
+        | Fact::RecordingFailed { .. }
+        | Fact::RecordingPacked { .. }
+        | Fact::RecordingArchived { .. }
+        | Fact::RecordingNotArchived { .. }
+        | Fact::RecordingDeleted { .. }
+        | Fact::RecordingHeard { .. } => None,
     }
 }

@@ -123,8 +123,44 @@ pub struct RouteRow {
 pub struct RecordingRow {
     pub file: String,
     pub call: CallId,
+    pub region: RegionId,
+    /// The call's queue.
+    pub queue: Option<QueueId>,
     pub started: Moment,
     pub ended: Option<RecordingEnd>,
+    /// Why it could not be written on.
+    pub failed: Option<String>,
+    pub sealed: Option<SealedRow>,
+    /// When and where to the archive took it.
+    pub archived: Option<(Moment, String)>,
+    /// Why the archive did not.
+    pub not_archived: Option<String>,
+    /// The sealed file lies here, not only in the archive.
+    pub here: bool,
+    /// When and why (a word of [`crate::facts::RecordingGone`]) it was deleted.
+    pub deleted: Option<(Moment, String)>,
+    /// Tries of the step that comes next.
+    pub attempts: u32,
+}
+
+/// A recording packed and sealed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SealedRow {
+    pub at: Moment,
+    pub file: String,
+    pub bytes: u64,
+    pub ms: u64,
+    pub sha256: String,
+}
+
+/// What is to be done with a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RecordingStep {
+    /// Its call or itself ended; those that nobody closed (the engine died) are taken when their call ended before this time.
+    Pack {
+        unclosed_before: Moment,
+    },
+    Archive,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +168,17 @@ pub struct RecordingEnd {
     pub at: Moment,
     pub ms: u64,
     pub gaps: u32,
+}
+
+/// Rows without what they should belong to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Orphans {
+    /// Recordings whose call is unknown, by file.
+    pub recordings: Vec<String>,
+    /// Talks that nobody ended although their call ended.
+    pub talks: Vec<CallId>,
+    /// Open callbacks whose person has no number: nobody can be called back.
+    pub callbacks: Vec<TaskId>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -122,7 +122,33 @@ pub const ROUTES: Table = Table {
 pub const RECORDINGS: Table = Table {
     name: "recordings",
     key: &["file"],
-    columns: &[("file", Text), ("region", Int), ("call", Id), ("started", Int), ("ended", Int), ("ms", Int), ("gaps", Int)],
+    columns: &[
+        ("file", Text),
+        ("region", Int),
+        ("call", Id),
+        ("started", Int),
+        ("ended", Int),
+        ("ms", Int),
+        ("gaps", Int),
+        ("failed", Text),
+        ("packed", Int),
+        ("sealed", Text),
+        ("bytes", Int),
+        ("sha256", Text),
+        ("key", Text),
+        ("archived", Int),
+        ("place", Text),
+        ("not_archived", Text),
+        ("here", Bool),
+        ("deleted", Int),
+        ("gone", Text),
+    ],
+};
+
+pub const RECORDING_HEARINGS: Table = Table {
+    name: "recording_hearings",
+    key: &["hearing"],
+    columns: &[("hearing", Int), ("region", Int), ("call", Id), ("file", Text), ("at", Int), ("who", Text)],
 };
 
 pub const CALLBACKS: Table = Table {
@@ -188,6 +214,9 @@ const PEOPLE: Table = Table { name: "people", key: &["person"], columns: &[("per
 const HANDOFF_ATTEMPTS: Table =
     Table { name: "handoff_attempts", key: &["handoff"], columns: &[("handoff", Int), ("attempts", Int), ("next_at", Int)] };
 
+const RECORDING_ATTEMPTS: Table =
+    Table { name: "recording_attempts", key: &["file"], columns: &[("file", Text), ("attempts", Int), ("next_at", Int)] };
+
 const RECEIVERS: Table = Table { name: "receivers", key: &["receiver"], columns: &[("receiver", Text), ("cursor", Int)] };
 
 const DELIVERIES: Table = Table {
@@ -200,19 +229,21 @@ pub const FOLD_POSITION: Table =
     Table { name: "fold_position", key: &["stream"], columns: &[("stream", Text), ("position", Int)] };
 
 /// Every table; the position last, so that what is moved half is not taken for the whole.
-pub static TABLES: [&Table; 15] = [
+pub static TABLES: [&Table; 17] = [
     &CALLS,
     &OFFERS,
     &QUEUE_VISITS,
     &TALKS,
     &ROUTES,
     &RECORDINGS,
+    &RECORDING_HEARINGS,
     &CALLBACKS,
     &AGENT_CHANGES,
     &HANDOFFS,
     &OUTBOX,
     &PEOPLE,
     &HANDOFF_ATTEMPTS,
+    &RECORDING_ATTEMPTS,
     &RECEIVERS,
     &DELIVERIES,
     &FOLD_POSITION,

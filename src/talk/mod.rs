@@ -251,6 +251,13 @@ impl Talk {
         self.stage == Stage::Robot
     }
 
+    /// Nobody speaks to who waits any more: music is all.
+    pub fn robot_is_gone(&mut self) {
+        if let Stage::Waiting { robot, .. } = &mut self.stage {
+            *robot = false;
+        }
+    }
+
     /// The queue in which the citizen waits.
     pub fn waits_in(&self) -> Option<&QueueId> {
         match &self.stage {

@@ -67,10 +67,18 @@ fn answer(request: Request, board: &Mutex<Board>, asked: &Mutex<Vec<String>>) {
         Request::Reload(reply) => {
             let _ = reply.send(Err(Refusal::Invalid("config/x.toml:12: queue `terapy` is not defined".to_owned())));
         }
+        Request::PersonOf { reply, .. } => {
+            let _ = reply.send(dozvon::ids::PersonId(uuid::Uuid::from_u128(12)));
+        }
+        Request::PersonForgotten { person, recordings, reply } => {
+            note(format!("{person} forgotten with {recordings} recordings"));
+            let _ = reply.send(Ok(()));
+        }
         Request::Drain | Request::HandOver => {
             note("drain".to_owned());
             board.lock().unwrap().draining = true;
         }
+        Request::RecordingNews(fact) => note(format!("{fact:?}")),
         Request::HandoffSettled { .. } | Request::StoreAt { .. } => {}
     }
 }
@@ -167,5 +175,6 @@ pub fn morning(now: u64) -> Board {
             Trunk { trunk: "ambulance".into(), reachable: false, live: 0, channels: 0 },
         ],
         draining: false,
+        around: Around::default(),
     }
 }

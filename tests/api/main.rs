@@ -200,6 +200,9 @@ async fn a_recording_is_heard_whole_or_in_part_and_nothing_outside_its_folder() 
 
     // The second recording's name leads out of the folder.
     assert_eq!(house.get(&format!("/api/v1/recordings/{CALL}?part=1")).await.status, 404);
+    // Who listened is written down; who was refused heard nothing.
+    let asked = house.fake.asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|words| words.starts_with("RecordingHeard") && words.contains("token")).count(), 2);
 }
 
 #[tokio::test]
@@ -309,7 +312,8 @@ async fn every_route_is_described_and_every_description_has_its_route() {
     let routes: Vec<_> = source.split(".route(\"").skip(1).map(|rest| rest.split_once('"').unwrap()).collect();
     assert!(routes.len() > 20, "the routes were not found");
     for (path, rest) in &routes {
-        let method = if rest.starts_with(", get(") { "get" } else { "post" };
+        let known = ["get", "post", "delete"].into_iter().find(|method| rest.starts_with(&format!(", {method}(")));
+        let method = known.unwrap_or_else(|| panic!("{path} has a method that this test does not know"));
         assert!(described.get(*path).is_some_and(|methods| methods.get(method).is_some()), "{method} {path} is not described");
     }
     assert_eq!(described.len(), routes.len());
@@ -380,9 +384,13 @@ impl House {
             clock,
             regions: vec![region(22, "Asia/Barnaul"), region(76, "Europe/Moscow")],
             token: Some(Secret::new(TOKEN)),
-            recordings,
+            data: "/nowhere".into(),
+            committed: tokio::sync::watch::channel(0).1,
+            standby_token: None,
+            recordings: dozvon::recordings::Shelf::new(recordings, Default::default()),
             core: None,
             sockets_bound: sockets_bound.clone(),
+            disk_free_percent: tokio::sync::watch::channel(Some(41)).1,
             counted: None,
         };
         change(&mut state);
@@ -489,6 +497,10 @@ impl CoreBook for OneCase {
         let (handoff, call, reference) = ("handoff1".to_owned(), CALL.to_owned(), "R-1".to_owned());
         Ok(vec![CoreHandoff { handoff, call, reference, status: "accepted".to_owned(), theme: None }])
     }
+
+    async fn forget(&self, _: dozvon::ids::PersonId) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Two calls of region 22: one abandoned in the queue, with a callback and two recordings, and one in the house.
@@ -518,5 +530,6 @@ async fn one_lost_and_one_live(store: &dyn Store, now: Moment) {
 }
 
 fn region(code: u16, zone: &str) -> Region {
-    Region { code: RegionId(code), title: format!("region {code}"), zone: zone.to_owned(), callback_when_closed: false }
+    let (title, zone) = (format!("region {code}"), zone.to_owned());
+    Region { code: RegionId(code), title, zone, callback_when_closed: false, dial: true, callback_within: Duration::ZERO }
 }

@@ -141,6 +141,10 @@ impl Mouth {
         self.key = Some((key, 0, self.timestamp));
     }
 
+    pub fn presses(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The packet due. Who was asleep for long begins anew and does not hurry.
     pub fn due(&mut self, now: u64, event_type: Option<u8>) -> Option<Vec<u8>> {
         if now < self.next {
@@ -191,6 +195,18 @@ pub struct Ear {
     expected_since: u64,
     /// Largest gap since [`Ear::take_gap`].
     gap: u64,
+    /// Media stood still until just now.
+    resuming: Option<Resuming>,
+}
+
+/// How sound comes back after media stood still.
+#[derive(Clone, Copy)]
+struct Resuming {
+    at: u64,
+    /// Arrival of the first stamp that left after that moment.
+    back: Option<u64>,
+    /// Stamps heard since that left before.
+    stale: u32,
 }
 
 struct Stamp {
@@ -210,6 +226,13 @@ impl Ear {
             return;
         };
         self.stamped += 1;
+        if let Some(resuming) = &mut self.resuming {
+            if sent < resuming.at {
+                resuming.stale += u32::from(arrived > resuming.at);
+            } else {
+                resuming.back.get_or_insert(arrived);
+            }
+        }
         if self.from.replace(leg) != Some(leg) {
             self.last_stamp = None;
         }
@@ -227,6 +250,19 @@ impl Ear {
     pub fn begin_anew(&mut self, now: u64) {
         self.last_stamp = None;
         self.expected_since = now;
+    }
+
+    /// Media go on in this moment.
+    pub fn expect_sound(&mut self, now: u64) {
+        self.resuming = Some(Resuming { at: now, back: None, stale: 0 });
+    }
+
+    /// How long the other was not heard after media went on, and how many stale packets came; once.
+    pub fn take_resumed(&mut self, now: u64) -> Option<(u64, u32)> {
+        let resuming = self.resuming.take()?;
+        let silent = resuming.back.unwrap_or(now).saturating_sub(resuming.at);
+        // Who hung up at once may not have heard anything yet.
+        (resuming.back.is_some() || silent > 25 * BEAT_US).then_some((silent, resuming.stale))
     }
 
     /// Since when the other phone is not heard.

@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::air::now_us;
+use crate::disk::SmallDisk;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::symlink;
@@ -37,23 +38,43 @@ impl Net {
 
 pub struct Engine {
     pub net: Net,
+    /// Mounted in the folder, and gone before it.
+    pub disks: Vec<SmallDisk>,
     folder: TempDir,
+    /// Further variables of its lives.
+    pub environment: Vec<(&'static str, PathBuf)>,
     child: Option<Child>,
     probe: UdpSocket,
     asked: u32,
+    /// CPU seconds of former lives: the engine's and media's.
+    spent: (f64, f64),
 }
 
 impl Engine {
-    pub fn start(options: &Options) -> Self {
+    /// Its folder and configuration; it does not run yet.
+    pub fn lay_out(options: &Options) -> Self {
         let net = Net::take();
         let folder = tempfile::Builder::new().prefix("dozvon-chaos-").tempdir().unwrap();
         lay_out(&net, folder.path(), options);
         let probe = UdpSocket::bind(net.at(11, 0)).unwrap();
         probe.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-        let mut engine = Self { net, folder, child: None, probe, asked: 0 };
-        engine.spawn();
-        engine.wait_ready().unwrap_or_else(|why| panic!("{why}"));
-        engine
+        let (disks, environment) = (Vec::new(), Vec::new());
+        Self { net, disks, folder, environment, child: None, probe, asked: 0, spent: (0.0, 0.0) }
+    }
+
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_ready().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// A further section of its configuration.
+    pub fn configure(&self, section: &str) {
+        let config = fs::read_to_string(self.config()).unwrap() + section;
+        fs::write(self.config(), config).unwrap();
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn config(&self) -> PathBuf {
@@ -67,6 +88,7 @@ impl Engine {
     /// Keeps folder and log for whoever reads the failure.
     pub fn keep(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
+        self.disks.drain(..).for_each(std::mem::forget);
         self.folder.path().to_owned()
     }
 
@@ -75,12 +97,13 @@ impl Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dozvon"));
         command.args(["serve", "--config"]).arg(self.config());
         let log_filter = std::env::var("DOZVON_LOG").unwrap_or("warn".to_owned());
-        command.env_remove("DOZVON_DATA").env("DOZVON_LOG", log_filter).stdin(Stdio::null());
+        command.env_remove("DOZVON_DATA").env("DOZVON_LOG", log_filter).envs(self.environment.clone()).stdin(Stdio::null());
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }
 
     /// kill -9. False: it was dead already, by itself.
     pub fn kill9(&mut self) -> bool {
+        self.spent.0 += self.pid().map_or(0.0, cpu_seconds);
         let Some(mut child) = self.child.take() else { return false };
         let by_itself = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
@@ -138,10 +161,60 @@ impl Engine {
         pids.into_iter().find(is_ours)
     }
 
+    fn pid(&self) -> Option<i32> {
+        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
+    }
+
     /// kill -9 of the media process.
-    pub fn kill_media(&self) -> bool {
-        // SAFETY: a signal to a process of ours.
-        self.media_pid().is_some_and(|pid| unsafe { libc::kill(pid, libc::SIGKILL) } == 0)
+    pub fn kill_media(&mut self) -> bool {
+        let Some(pid) = self.media_pid() else { return false };
+        self.spent.1 += cpu_seconds(pid);
+        signal(pid, libc::SIGKILL)
+    }
+
+    /// Stops or continues the engine, or media.
+    pub fn signal(&self, whose: Whose, name: i32) -> bool {
+        let pid = match whose {
+            Whose::Engine => self.pid(),
+            Whose::Media => self.media_pid(),
+        };
+        pid.is_some_and(|pid| signal(pid, name))
+    }
+
+    /// SIGUSR2: the engine ends by itself and leaves its calls to the next life.
+    pub fn hand_over(&mut self) -> Result<(), String> {
+        // What it spends at its very end is not seen.
+        self.spent.0 += self.pid().map_or(0.0, cpu_seconds);
+        self.signal(Whose::Engine, libc::SIGUSR2);
+        let mut child = self.child.take().ok_or("there is no engine to hand over")?;
+        let asked_at = now_us();
+        while now_us() - asked_at < READY_WITHIN.as_micros() as u64 {
+            match child.try_wait().unwrap() {
+                Some(ended) if ended.success() => return Ok(()),
+                Some(ended) => return Err(format!("the engine that was to hand over ended with {ended}")),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        self.child = Some(child);
+        Err(format!("the engine does not hand over for {READY_WITHIN:?}"))
+    }
+
+    /// CPU seconds of all lives: the engine's and media's.
+    pub fn cpu_seconds(&self) -> (f64, f64) {
+        let (engine, media) = self.spent;
+        (engine + self.pid().map_or(0.0, cpu_seconds), media + self.media_pid().map_or(0.0, cpu_seconds))
+    }
+
+    /// Bytes of each stream as ever written: the newest segment says where it begins.
+    pub fn journal_bytes(&self) -> [(&'static str, u64); 3] {
+        [("facts", "journal"), ("dialogs", "legs"), ("people", "people")].map(|(name, folder)| {
+            let segments = fs::read_dir(self.data().join(folder)).into_iter().flatten().flatten();
+            let ends = segments.filter_map(|entry| {
+                let start: u64 = entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()?;
+                Some(start + entry.metadata().ok()?.len())
+            });
+            (name, ends.max().unwrap_or(0))
+        })
     }
 
     pub fn get(&self, path: &str) -> Result<serde_json::Value, ureq::Error> {
@@ -161,6 +234,26 @@ impl Drop for Engine {
         self.kill9();
         self.kill_media();
     }
+}
+
+#[derive(Clone, Copy)]
+pub enum Whose {
+    Engine,
+    Media,
+}
+
+fn signal(pid: i32, name: i32) -> bool {
+    // SAFETY: a signal to a process of ours.
+    unsafe { libc::kill(pid, name) == 0 }
+}
+
+/// User and system time of a process (proc(5), fields 14 and 15, counted behind the name).
+fn cpu_seconds(pid: i32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    // SAFETY: asks the C library and cannot fail for this name.
+    ticks as f64 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
 }
 
 fn lay_out(net: &Net, folder: &Path, options: &Options) {
@@ -202,6 +295,9 @@ announce_after_s = 0
 
 [[queue]]
 name = "quiet"
+skill = "silence"
+max_waiting = 10000
+announce_after_s = 0
 
 [[agents]]
 prefix = "op"

@@ -1,6 +1,7 @@
 //! The phones' accounts against what the engine has on record: store, ledger and journal.
 
 use crate::air::now_us;
+use crate::core::Core;
 use crate::engine::Engine;
 use crate::lives::PATIENCE_WITH_RINGING;
 use crate::phones::{End, Fault, Leg, Phones, Side, Talk};
@@ -17,6 +18,9 @@ use std::time::Duration;
 pub const GAP_MAX: u64 = 200_000;
 /// Nor when media die: both hear each other again by then.
 pub const MEDIA_GAP_MAX: u64 = 2_000_000;
+/// Sound is back so soon after media stood still, and what was said meanwhile is not made up for: half a second of packets.
+const BACK_WITHIN: u64 = 500_000;
+const STALE_MAX: u32 = 25;
 /// Share of the talks that hear each other again in time when media die.
 const MEDIA_SHARE: f64 = 0.98;
 /// Who leaves the queue after this long is owed a callback; less is a matter of whose clock.
@@ -34,6 +38,9 @@ pub struct Verdict {
     pub talks: usize,
     /// Talks that lived through a media kill, and those of them that heard each other again in time.
     pub media_talks: (usize, usize),
+    /// Calls that ended while nothing could be written, and what is wrong with them on record.
+    pub unwritten: (usize, Vec<String>),
+    pub calls: u64,
 }
 
 impl Verdict {
@@ -48,10 +55,17 @@ impl Verdict {
 
     pub fn print(&self) {
         for ((fault, kind), examples) in &self.lost {
-            println!("{:>6} {kind}, after {}", examples.len(), fault.name());
+            println!("{:>6} {kind}, after: {}", examples.len(), fault.name());
             for example in examples.iter().take(EXAMPLES) {
                 println!("         {example}");
             }
+        }
+        let (ended, wrong) = &self.unwritten;
+        if *ended > 0 {
+            println!("calls that ended while nothing could be written: {ended}, of these wrong on record: {}", wrong.len());
+        }
+        for example in wrong.iter().take(EXAMPLES) {
+            println!("         {example}");
         }
     }
 }
@@ -62,6 +76,10 @@ pub struct Case<'a> {
     pub faults: &'a [(u64, Fault)],
     /// Datagrams were dropped: gaps are the network's.
     pub lossy: bool,
+    /// When nothing could be written: from, to. Calls that ended then are counted apart.
+    pub unwritten: &'a [(u64, u64)],
+    /// Takes the hand-offs.
+    pub core: Option<&'a Core>,
 }
 
 pub fn judge(engine: &Engine, case: &Case) -> Verdict {
@@ -72,6 +90,9 @@ pub fn judge(engine: &Engine, case: &Case) -> Verdict {
     };
     let end = u64::MAX;
     let books = Books::read(engine);
+    for (kind, what) in case.core.map(|core| core.compare(&engine.data())).into_iter().flatten() {
+        lose(end, kind, what);
+    }
     for wrong in &books.wrong {
         lose(end, "books that contradict each other", wrong.clone());
     }
@@ -93,7 +114,14 @@ pub fn judge(engine: &Engine, case: &Case) -> Verdict {
         }
         if leg.side == Side::Citizen {
             let talks = talks_of.get(&(id as u32)).map_or(&[][..], Vec::as_slice);
-            compare(leg, talks, books.of(&leg.number), &mut lose);
+            let is_unwritten = case.unwritten.iter().any(|(from, to)| (*from..*to).contains(&leg.ended_at));
+            if is_unwritten {
+                verdict.unwritten.0 += 1;
+                let mut apart = |_, kind: &str, what: String| verdict.unwritten.1.push(format!("{kind}: {what}"));
+                compare(leg, talks, books.of(&leg.number), &mut apart);
+            } else {
+                compare(leg, talks, books.of(&leg.number), &mut lose);
+            }
         }
     }
     for talk in &case.phones.talks {
@@ -104,15 +132,33 @@ pub fn judge(engine: &Engine, case: &Case) -> Verdict {
     }
     let unbroken = case.phones.talks.iter().filter(|talk| talk.broken.is_none() && !case.lossy);
     for (talk, (fault, gap)) in unbroken.flat_map(|talk| talk.gaps.iter().map(move |gap| (talk, gap))) {
-        if *gap > GAP_MAX && *fault != Fault::MediaKilled {
+        if *gap > GAP_MAX && !matches!(fault, Fault::MediaKilled | Fault::MediaStopped) {
             let what = format!("{}: {} ms", case.phones.legs[talk.citizen as usize].number, gap / 1000);
             verdict.lost.entry((*fault, "talks with a gap over 200 ms")).or_default().push(what);
+        }
+    }
+    for resumed in &case.phones.resumed {
+        let what = || {
+            format!(
+                "{}: {} ms, {} packets",
+                case.phones.legs[resumed.citizen as usize].number,
+                resumed.after / 1000,
+                resumed.stale
+            )
+        };
+        let mut lose = |kind| verdict.lost.entry((Fault::MediaStopped, kind)).or_default().push(what());
+        if resumed.after > BACK_WITHIN {
+            lose("talks without sound half a second after media went on");
+        }
+        if resumed.stale > STALE_MAX {
+            lose("talks with a burst of stale sound");
         }
     }
     let through_media_kill = || case.phones.talks.iter().filter_map(|talk| Some((talk, talk.gaps.get(&Fault::MediaKilled)?)));
     let heard_again = through_media_kill().filter(|(talk, gap)| **gap <= MEDIA_GAP_MAX && talk.broken.is_none()).count();
     let media_talks = (through_media_kill().count(), heard_again);
-    Verdict { outcomes: books.outcomes, talks: case.phones.talks.len(), media_talks, ..verdict }
+    let calls = books.outcomes.values().sum();
+    Verdict { calls, outcomes: books.outcomes, talks: case.phones.talks.len(), media_talks, ..verdict }
 }
 
 /// What a citizen's phone says of its call, against the record of it.
@@ -295,6 +341,19 @@ impl Fault {
             Fault::Calm => "no fault",
             Fault::EngineKilled => "engine killed",
             Fault::MediaKilled => "media killed",
+            Fault::HandedOver => "engine handed over",
+            Fault::EngineStopped => "engine stopped 2–5 s",
+            Fault::MediaStopped => "media stopped 2–5 s",
+            Fault::RecordingsFull => "recordings' disk full",
+            Fault::JournalFull => "journal's disk full",
+            Fault::DatabaseStopped => "database stopped",
+            Fault::DatabaseSlow => "database slow",
+            Fault::DatabaseReadOnly => "database read-only",
+            Fault::CoreDown => "booking core down",
+            Fault::CoreSlow => "booking core slow",
+            Fault::CoreTwice => "booking core answers twice",
+            Fault::ClockJumped => "clock jumped an hour",
+            Fault::KilledInACrowd => "engine killed, a crowd waits",
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Life {
     pub menu_mean: u64,
     pub queue_mean: u64,
     pub talk_mean: u64,
+    /// Who calls goes straight to a queue that nobody serves, and listens to nothing.
+    pub only_waits: bool,
 }
 
 impl Life {
@@ -42,10 +44,23 @@ impl Life {
             menu_mean: each(options.robot, 1.0).saturating_sub(SECOND).max(SECOND / 4),
             queue_mean: each(options.waiting, 0.4),
             talk_mean: each(options.talking, 0.5),
+            only_waits: false,
         }
     }
 
+    pub fn of_a_crowd() -> Self {
+        Self { menu_mean: 0, queue_mean: 0, talk_mean: 0, only_waits: true }
+    }
+
+    /// The key of the queue.
+    pub fn key(&self) -> u8 {
+        if self.only_waits { 2 } else { 1 }
+    }
+
     pub fn how_a_citizen_chooses(&self, dice: &mut Dice) -> Vec<(u64, Action)> {
+        if self.only_waits {
+            return vec![(SECOND, Action::Press)];
+        }
         let stay = 400 * MILLISECOND + dice.mean(self.menu_mean);
         match dice.of_100() {
             0..10 => vec![(stay, Action::LeaveMenu)],

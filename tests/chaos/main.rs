@@ -1,24 +1,37 @@
-//! Kills the engine again and again under load and counts what was lost, by the accounts of the phones alone.
+//! Does to the line under load what can go wrong, and counts what was lost, by the accounts of the phones alone.
 //!
+//! Kills, stops and hand-overs come to one line; disks, database, booking core, clock and a crowd each have a line of their own.
 //! `cargo test --test chaos` is the short form; `make chaos` the long one. The last table says `fault | tried | lost | gap | restart`;
 //! the exit code is 1 if anything was lost.
 
 mod air;
+mod core;
+mod database;
+mod disk;
 mod engine;
+mod hand;
 mod judge;
 mod lives;
 mod loss;
 mod phones;
+#[path = "../postgres/mod.rs"]
+mod postgres;
+#[path = "../wall/mod.rs"]
+mod wall;
 
+use crate::core::Mood;
+use crate::engine::Engine;
 use air::{Music, now_us};
 use clap::Parser;
-use engine::Engine;
+use database::Trouble;
+use hand::{Done, Hand, Trial, Word};
 use judge::{Case, Verdict, judge};
 use lives::{Dice, Life};
 use phones::{Fault, Phones};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 #[derive(Parser, Clone)]
@@ -28,6 +41,36 @@ pub struct Options {
     engine_kills: u32,
     #[arg(long, default_value_t = 2)]
     media_kills: u32,
+    /// SIGUSR2: the engine ends and leaves its calls to the next life
+    #[arg(long, default_value_t = 0)]
+    hand_overs: u32,
+    /// SIGSTOP of the engine for 2 to 5 s, then SIGCONT
+    #[arg(long, default_value_t = 0)]
+    engine_stops: u32,
+    /// The same of media
+    #[arg(long, default_value_t = 0)]
+    media_stops: u32,
+    /// How often the recordings' disk is full for a while, and then the journal's (root only)
+    #[arg(long, default_value_t = 0)]
+    disk_full: u32,
+    /// What is wrong with the database, a PostgreSQL of its own
+    #[arg(long)]
+    database: Vec<Trouble>,
+    /// For how long
+    #[arg(long, default_value_t = 600)]
+    database_s: u64,
+    /// What is wrong with the booking core
+    #[arg(long)]
+    core: Vec<Mood>,
+    /// For how long
+    #[arg(long, default_value_t = 30)]
+    core_s: u64,
+    /// Jumps of the wall clock by an hour
+    #[arg(long, default_value_t = 0)]
+    clock: u32,
+    /// So many callers wait and listen to nothing, and the engine is killed five times: restart to ready with all of them on record
+    #[arg(long, default_value_t = 0)]
+    crowd: u32,
     /// The same seed gives the same lives and the same moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -68,8 +111,8 @@ pub struct Options {
 
 /// Filling the line takes so long.
 const FILL: u64 = 8_000_000;
-/// After the last fault everything may settle for so long, and then everybody hangs up.
-const SETTLE: Duration = Duration::from_secs(3);
+/// Callers of a crowd, each second.
+const CROWD_CPS: f64 = 40.0;
 /// A BYE is repeated for 32 s.
 const GOODBYES: u64 = 36_000_000;
 
@@ -78,7 +121,13 @@ fn main() -> ExitCode {
     if options.filter.iter().any(|name| !"chaos".contains(name.as_str())) {
         return ExitCode::SUCCESS;
     }
-    let mut held = run(&options);
+    let mut rows = Vec::new();
+    let mut held = true;
+    for trial in options.trials() {
+        held &= run(trial, &options, &mut rows);
+    }
+    println!("fault | tried | lost | gap p50/p99/max ms | restart p50/p99/max ms");
+    rows.iter().for_each(|row| println!("{row}"));
     for percent in &options.loss {
         held &= loss::run_in_a_network_that_drops(*percent, &options);
     }
@@ -89,18 +138,74 @@ fn main() -> ExitCode {
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(options: &Options) -> bool {
-    let music = Music::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("ivr-scripts/prompts/music.wav"));
-    let engine = Engine::start(options);
-    let mut phones = Phones::new(&engine.net, music, Life::of(options), Dice::new(options.seed));
+impl Options {
+    fn trials(&self) -> Vec<Trial> {
+        let processes = [self.engine_kills, self.media_kills, self.hand_overs, self.engine_stops, self.media_stops];
+        let mut trials = Vec::new();
+        if self.dropping.is_some() || processes.iter().any(|times| *times > 0) {
+            trials.push(Trial::Processes);
+        }
+        if self.disk_full > 0 {
+            trials.extend([Trial::RecordingsDisk, Trial::JournalDisk]);
+        }
+        trials.extend(self.database.iter().map(|trouble| Trial::Database(*trouble)));
+        trials.extend(self.core.iter().map(|mood| Trial::Core(*mood)));
+        trials.extend((self.clock > 0).then_some(Trial::Clock));
+        trials.extend((self.crowd > 0).then_some(Trial::Crowd));
+        trials
+    }
+}
+
+/// How calls arrive: until the line is full, and from then on.
+struct Load {
+    at_first: f64,
+    fill: u64,
+    cps: f64,
+    /// And not more than so many.
+    most: u64,
+}
+
+impl Load {
+    fn of(trial: Trial, options: &Options) -> Self {
+        if trial == Trial::Crowd {
+            // Dice may be slow: a fifth longer.
+            let fill = (f64::from(options.crowd) / CROWD_CPS * 1.2e6) as u64;
+            return Self { at_first: CROWD_CPS, fill, cps: 0.0, most: options.crowd.into() };
+        }
+        let people = f64::from(options.talking + options.waiting + options.robot);
+        Self { at_first: (people / FILL as f64 * 1e6).max(options.cps), fill: FILL, cps: options.cps, most: u64::MAX }
+    }
+}
+
+/// True if nothing was lost, or if it cannot be tried here.
+fn run(trial: Trial, options: &Options, rows: &mut Vec<String>) -> bool {
     let (tell, told) = channel();
-    let chosen = options.clone();
-    let hand = std::thread::spawn(move || Hand { engine, tell, options: chosen }.work());
-    let faults = load(&mut phones, options, &told);
-    let (mut engine, done) = hand.join().unwrap();
-    let case = Case { phones: &phones, faults: &faults, lossy: options.dropping.is_some() };
+    let hand = match Hand::of(trial, options, tell) {
+        Ok(hand) => hand,
+        Err(why) => {
+            println!("{trial:?} SKIPPED: {why}");
+            return true;
+        }
+    };
+    let music = Music::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("ivr-scripts/prompts/music.wav"));
+    let life = if trial == Trial::Crowd { Life::of_a_crowd() } else { Life::of(options) };
+    let mut phones = Phones::new(&hand.engine.net, music, life, Dice::new(options.seed));
+    let (core, arrivals) = (hand.core(), Load::of(trial, options));
+    // A crowd needs a while after its last call until everybody is in the queue.
+    let full_after = Duration::from_micros(arrivals.fill + if trial == Trial::Crowd { FILL } else { 0 });
+    let hand = std::thread::spawn(move || hand.work(full_after));
+    let faults = load(&mut phones, options, &arrivals, &told);
+    let (mut engine, done, _database) = hand.join().unwrap();
+    let lossy = options.dropping.is_some();
+    let case = Case { phones: &phones, faults: &faults, lossy, unwritten: &done.unwritten, core: core.as_deref() };
     let verdict = judge(&engine, &case);
+    println!("{trial:?}");
     print(&phones, &verdict, &done, options);
+    if let Some(core) = core {
+        println!("{}", core.counts());
+    }
+    print_price(&engine, &verdict);
+    rows.extend(rows_of(&phones, &verdict, &done, options));
     let held = verdict.holds() && done.failure.is_none();
     if !held {
         println!("data and log are kept in {}", engine.keep().display());
@@ -109,16 +214,15 @@ fn run(options: &Options) -> bool {
 }
 
 /// The phones live until the hand has done everything and everybody has hung up.
-fn load(phones: &mut Phones, options: &Options, told: &Receiver<Fault>) -> Vec<(u64, Fault)> {
+fn load(phones: &mut Phones, options: &Options, arrivals: &Load, told: &Receiver<Word>) -> Vec<(u64, Fault)> {
     let (began, mut dice, mut faults) = (now_us(), Dice::new(options.seed ^ 0xca11), Vec::new());
     let mut caller = 0_u64;
     let mut next_call = began;
-    let at_first = (f64::from(options.talking + options.waiting + options.robot) / FILL as f64 * 1e6).max(options.cps);
     let mut tell_at = began + 10_000_000;
     loop {
         let now = now_us();
-        if now >= next_call {
-            let cps = if now - began < FILL { at_first } else { options.cps };
+        let cps = if now - began < arrivals.fill { arrivals.at_first } else { arrivals.cps };
+        if now >= next_call && cps > 0.0 && caller < arrivals.most {
             next_call += dice.mean((1e6 / cps) as u64);
             caller += 1;
             phones.citizen_calls(format!("+7385{:07}", options.seed % 100 * 100_000 + caller));
@@ -127,17 +231,18 @@ fn load(phones: &mut Phones, options: &Options, told: &Receiver<Fault>) -> Vec<(
         if now >= tell_at {
             tell_at += 10_000_000;
             let (talking, waiting, robot) = phones.stages();
-            let kills = faults.len();
+            let done = faults.len();
             eprintln!(
-                "{:5} s: {talking} talking, {waiting} waiting, {robot} in the robot, {kills} kills",
+                "{:5} s: {talking} talking, {waiting} waiting, {robot} in the robot, {done} faults",
                 (now - began) / 1_000_000
             );
         }
         match told.try_recv() {
-            Ok(fault) => {
+            Ok(Word::Done(fault)) => {
                 phones.mark(fault);
                 faults.push((now_us(), fault));
             }
+            Ok(Word::Resumed) => phones.expect_sound(),
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => break,
         }
@@ -148,79 +253,6 @@ fn load(phones: &mut Phones, options: &Options, told: &Receiver<Fault>) -> Vec<(
         phones.turn();
     }
     faults
-}
-
-/// What was done, and what it took.
-#[derive(Default)]
-struct Done {
-    engine_kills: u32,
-    media_kills: u32,
-    restarts_ms: Vec<f64>,
-    failure: Option<String>,
-    /// Why no media process was killed.
-    no_media: Option<&'static str>,
-}
-
-struct Hand {
-    engine: Engine,
-    tell: Sender<Fault>,
-    options: Options,
-}
-
-impl Hand {
-    fn work(mut self) -> (Engine, Done) {
-        let mut done = Done::default();
-        std::thread::sleep(Duration::from_micros(FILL) + Duration::from_secs(self.options.calm_s));
-        if self.options.dropping.is_some() {
-            std::thread::sleep(Duration::from_secs(self.options.loss_s));
-        } else if let Err(failure) = self.kill_the_engine(&mut done).and_then(|()| self.kill_media(&mut done)) {
-            done.failure = Some(failure);
-        }
-        std::thread::sleep(SETTLE);
-        (self.engine, done)
-    }
-
-    fn kill_the_engine(&mut self, done: &mut Done) -> Result<(), String> {
-        let mut dice = Dice::new(self.options.seed ^ 0xdead);
-        let until = self.options.minutes.map_or(u64::MAX, |minutes| now_us() + minutes * 60_000_000);
-        while done.engine_kills < self.options.engine_kills && now_us() < until {
-            std::thread::sleep(Duration::from_micros(300_000 + dice.below(2_000_000)));
-            loop {
-                let _ = self.tell.send(Fault::EngineKilled);
-                done.engine_kills += 1;
-                if !self.engine.kill9() {
-                    return Err("the engine died by itself".to_owned());
-                }
-                self.engine.spawn();
-                // One in twenty dies again while it recovers.
-                if dice.of_100() >= 5 || done.engine_kills >= self.options.engine_kills {
-                    break;
-                }
-                std::thread::sleep(Duration::from_micros(dice.below(150_000)));
-            }
-            done.restarts_ms.push(self.engine.wait_ready()?);
-        }
-        Ok(())
-    }
-
-    fn kill_media(&mut self, done: &mut Done) -> Result<(), String> {
-        let mut dice = Dice::new(self.options.seed ^ 0xbeef);
-        if self.options.media_kills > 0 && self.engine.media_pid().is_none() {
-            done.no_media = Some("there is no `dozvon media` process");
-            return Ok(());
-        }
-        let until = self.options.minutes.map_or(u64::MAX, |minutes| now_us() + minutes * 60_000_000);
-        while done.media_kills < self.options.media_kills && now_us() < until {
-            std::thread::sleep(Duration::from_micros(2_000_000 + dice.below(2_000_000)));
-            let _ = self.tell.send(Fault::MediaKilled);
-            if !self.engine.kill_media() {
-                return Err("no media process two seconds after its last end".to_owned());
-            }
-            done.media_kills += 1;
-        }
-        std::thread::sleep(Duration::from_secs(3));
-        Ok(())
-    }
 }
 
 fn print(phones: &Phones, verdict: &Verdict, done: &Done, options: &Options) {
@@ -241,28 +273,49 @@ fn print(phones: &Phones, verdict: &Verdict, done: &Done, options: &Options) {
     if let Some(failure) = &done.failure {
         println!("STOPPED: {failure}");
     }
-    if let Some(why) = done.no_media.filter(|_| options.dropping.is_none()) {
-        println!("MEDIA KILLS SKIPPED: {why}; {} were asked for", options.media_kills);
+    for note in &done.notes {
+        println!("{note}");
     }
     if verdict.media_talks.0 > 0 {
         let (lived, heard_again) = verdict.media_talks;
         println!("talks through a kill of media: {lived}, audio both ways again within 2 s: {heard_again}");
     }
-    let name = options.dropping.map(|percent| format!("{percent} % of datagrams lost"));
-    println!("fault | tried | lost | gap p50/p99/max ms | restart p50/p99/max ms");
-    let rows = [
-        (Fault::Calm, 0, &[][..]),
-        (Fault::EngineKilled, done.engine_kills, &done.restarts_ms[..]),
-        (Fault::MediaKilled, done.media_kills, &[][..]),
-    ];
-    for (fault, tried, restarts) in rows {
-        let gaps: Vec<f64> = phones.gaps.get(&fault).into_iter().flatten().map(|gap| *gap as f64 / 1000.0).collect();
-        let shown = name.as_deref().filter(|_| fault == Fault::Calm).unwrap_or(fault.name());
-        let lost = verdict.lost_after(fault);
-        if tried > 0 || !gaps.is_empty() || lost > 0 {
-            println!("{shown} | {tried} | {lost} | {} | {}", spread(gaps), spread(restarts.to_vec()));
-        }
+    if !phones.resumed.is_empty() {
+        let after = phones.resumed.iter().map(|resumed| resumed.after as f64 / 1000.0).collect();
+        let stale = phones.resumed.iter().map(|resumed| f64::from(resumed.stale)).collect();
+        println!(
+            "after media stood still: sound is back after p50/p99/max {} ms, stale packets {}",
+            spread(after),
+            spread(stale)
+        );
     }
+}
+
+/// What the machine paid for the calls.
+fn print_price(engine: &Engine, verdict: &Verdict) {
+    let per_call = |amount: f64| amount / verdict.calls.max(1) as f64;
+    let (of_engine, of_media) = engine.cpu_seconds();
+    let streams = engine.journal_bytes().map(|(name, bytes)| format!("{name} {:.0}", per_call(bytes as f64)));
+    println!(
+        "{} calls; CPU seconds per 1,000 calls: engine {:.1}, media {:.1}; journal bytes per call: {}",
+        verdict.calls,
+        per_call(of_engine) * 1000.0,
+        per_call(of_media) * 1000.0,
+        streams.join(", ")
+    );
+}
+
+fn rows_of(phones: &Phones, verdict: &Verdict, done: &Done, options: &Options) -> Vec<String> {
+    let mut faults: BTreeSet<Fault> = done.tried.keys().chain(phones.gaps.keys()).copied().collect();
+    faults.extend(verdict.lost.keys().map(|(fault, _)| fault));
+    let row = |fault: Fault| {
+        let (tried, restarts) = done.tried.get(&fault).cloned().unwrap_or_default();
+        let gaps: Vec<f64> = phones.gaps.get(&fault).into_iter().flatten().map(|gap| *gap as f64 / 1000.0).collect();
+        let dropping = options.dropping.filter(|_| fault == Fault::Calm);
+        let name = dropping.map_or(fault.name().to_owned(), |percent| format!("{percent} % of datagrams lost"));
+        format!("{name} | {tried} | {} | {} | {}", verdict.lost_after(fault), spread(gaps), spread(restarts))
+    };
+    faults.into_iter().map(row).collect()
 }
 
 /// Median, 99th percentile, largest.

@@ -106,12 +106,34 @@ pub struct Talk {
     pub held: bool,
 }
 
+/// One direction of a talk after media stood still.
+pub struct Resumed {
+    pub citizen: LegId,
+    /// Until the first sound that left after that moment, in microseconds.
+    pub after: u64,
+    /// Packets that came behind their time.
+    pub stale: u32,
+}
+
 /// What was done to the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     Calm,
     EngineKilled,
     MediaKilled,
+    HandedOver,
+    EngineStopped,
+    MediaStopped,
+    RecordingsFull,
+    JournalFull,
+    DatabaseStopped,
+    DatabaseSlow,
+    DatabaseReadOnly,
+    CoreDown,
+    CoreSlow,
+    CoreTwice,
+    ClockJumped,
+    KilledInACrowd,
 }
 
 /// The two ends of a dialog: From and To of our requests, their Request-URI, and where they go.
@@ -144,6 +166,9 @@ enum Wish {
 
 struct Theirs {
     leg: Option<LegId>,
+    /// The phones that were asked, and in which call.
+    side: Side,
+    call_id: String,
     cseq: u32,
     last: Vec<u8>,
     to: SocketAddr,
@@ -157,6 +182,7 @@ pub struct Phones {
     pub talks: Vec<Talk>,
     /// Gaps around each fault, one for each direction of each talk that lived then, in microseconds.
     pub gaps: BTreeMap<Fault, Vec<u64>>,
+    pub resumed: Vec<Resumed>,
     /// Requests that no good far end sends: a CSeq that goes back, a dialog that never was.
     pub bad_manners: Vec<String>,
     /// Phones that were rung while their owner talked.
@@ -189,6 +215,7 @@ impl Phones {
             legs: Vec::new(),
             talks: Vec::new(),
             gaps: BTreeMap::new(),
+            resumed: Vec::new(),
             bad_manners: Vec::new(),
             rung_in_a_talk: 0,
             life,
@@ -275,11 +302,23 @@ impl Phones {
         self.fault = fault;
     }
 
+    /// Media go on in this moment.
+    pub fn expect_sound(&mut self) {
+        let now = now_us();
+        for talk in self.talks.iter().filter(|talk| talk.ended.is_none() && !talk.held) {
+            for leg in [talk.citizen, talk.agent] {
+                self.legs[leg as usize].ear.expect_sound(now);
+            }
+        }
+    }
+
     fn measure(&mut self, talk: TalkId) {
         let now = self.heard_until;
         let (citizen, agent, armed) = (self.talks[talk].citizen, self.talks[talk].agent, self.talks[talk].armed);
         for leg in [citizen, agent] {
-            let gap = self.legs[leg as usize].ear.take_gap(now);
+            let ear = &mut self.legs[leg as usize].ear;
+            let gap = ear.take_gap(now);
+            self.resumed.extend(ear.take_resumed(now).map(|(after, stale)| Resumed { citizen, after, stale }));
             if armed || self.fault == Fault::Calm {
                 self.gaps.entry(self.fault).or_default().push(gap);
             }
@@ -298,7 +337,8 @@ impl Phones {
         let ends = Ends { local, remote: format!("<{uri}>"), target: uri, peer: engine };
         let leg = self.add(Side::Citizen, number.clone(), &call_id, ends);
         self.citizens.insert(number, leg);
-        let body = self.describe(leg, Direction::SendRecv);
+        let direction = if self.life.only_waits { Direction::SendOnly } else { Direction::SendRecv };
+        let body = self.describe(leg, direction);
         let invite = self.in_call(leg, "INVITE").with_body("application/sdp", body);
         self.legs[leg as usize].invite = invite.clone();
         self.send(Some(leg), invite, engine, Wish::None);
@@ -334,7 +374,10 @@ impl Phones {
             (Action::Reject, State::Early) => self.reject(id, 486),
             (Action::Press, State::Up) if !talking => {
                 leg.keys_pressed += 1;
-                leg.mouth.press(1);
+                leg.mouth.press(self.life.key());
+                if self.life.only_waits {
+                    return;
+                }
                 if leg.keys_pressed == 1 {
                     let patience = self.dice.mean(self.life.queue_mean);
                     self.plan(now + SECOND / 2 + patience, id, Action::LeaveQueue);
@@ -355,7 +398,7 @@ impl Phones {
     fn hang_up_in_silence(&mut self, now: u64) {
         for id in self.live.clone() {
             let leg = &self.legs[id as usize];
-            if leg.state != State::Up || leg.holding {
+            if leg.state != State::Up || leg.holding || self.life.only_waits {
                 continue;
             }
             let since = match self.talk_of(id) {
@@ -449,6 +492,9 @@ impl Phones {
         for id in &self.live {
             let leg = &mut self.legs[*id as usize];
             let Some(rtp) = leg.rtp.filter(|_| leg.state == State::Up && leg.sending && !leg.holding) else { continue };
+            if self.life.only_waits && !leg.mouth.presses() {
+                continue;
+            }
             if let Some(packet) = leg.mouth.due(now, leg.event_type) {
                 self.rtp[leg.side as usize].send(&packet, rtp);
             }
@@ -500,8 +546,17 @@ impl Phones {
         }
         let in_dialog = parameter(request.header("To").unwrap_or_default(), "tag").is_some();
         let cseq = request.cseq().0;
-        let open =
-            |leg: Option<LegId>| Theirs { leg, cseq, last: Vec::new(), to: from, next: None, interval: T1, until: u64::MAX };
+        let open = |leg: Option<LegId>| Theirs {
+            leg,
+            side,
+            call_id: request.call_id().to_owned(),
+            cseq,
+            last: Vec::new(),
+            to: from,
+            next: None,
+            interval: T1,
+            until: u64::MAX,
+        };
         self.theirs.insert((request.branch().to_owned(), method.clone()), open(known_leg));
         let Some(id) = known_leg else {
             return match method.as_str() {
@@ -586,6 +641,9 @@ impl Phones {
         if side == Side::Citizen {
             self.citizens.insert(number, id);
         }
+        if let Some(theirs) = self.theirs.get_mut(&(request.branch().to_owned(), "INVITE".to_owned())) {
+            theirs.leg = Some(id);
+        }
         let leg = &mut self.legs[id as usize];
         leg.user = called;
         leg.outgoing = false;
@@ -620,7 +678,8 @@ impl Phones {
 
     fn on_ack(&mut self, request: &Message, leg: Option<LegId>) {
         let cseq = request.cseq().0;
-        for theirs in self.theirs.values_mut().filter(|theirs| theirs.leg == leg && theirs.cseq == cseq) {
+        let call_id = request.call_id();
+        for theirs in self.theirs.values_mut().filter(|theirs| theirs.call_id == call_id && theirs.cseq == cseq) {
             theirs.next = None;
         }
         let Some(id) = leg else { return };
@@ -900,8 +959,7 @@ impl Phones {
             }
             theirs.interval = (theirs.interval * 2).min(T2);
             theirs.next = Some(now + theirs.interval);
-            let side = theirs.leg.map_or(Side::Citizen, |leg| self.legs[leg as usize].side);
-            self.sip[side as usize].send(&theirs.last, theirs.to);
+            self.sip[theirs.side as usize].send(&theirs.last, theirs.to);
         }
         for (method, leg) in lost {
             let Some(leg) = leg else { continue };

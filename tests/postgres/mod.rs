@@ -122,6 +122,7 @@ impl Drop for Server {
 }
 
 /// The one server of a test binary; it ends with it.
+#[allow(dead_code)] // nor does every one share it
 pub fn shared() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     extern "C" fn at_exit() {

@@ -209,9 +209,7 @@ async fn an_agent_who_goes_offline_in_a_talk_finishes_it() {
     let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
     let phone = line.phone_that(20, ANSWERS);
     phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&phone).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&phone).await;
     phone.call(line.net.engine(), "*3", "boris").unwrap().wait_ended().await.unwrap();
     they_talk(&citizen, &talk).await;
     talk.hang_up();

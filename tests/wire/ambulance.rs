@@ -67,9 +67,7 @@ async fn who_does_not_reach_103_is_first_in_the_queue() {
 async fn an_agent_hands_the_talk_on_to_103() {
     let line = Line::open(Plan::default()).await;
     let (anna, ambulance) = (line.phone_that(20, ANSWERS), line.phone_that(30, ANSWERS));
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     line.post("/api/v1/agents/anna/transfer", serde_json::json!({ "route": "ambulance" })).await.unwrap();
     let on = rings(&ambulance).await;
     assert_eq!(talk.wait_ended().await.unwrap(), End::TheyHungUp);
@@ -86,9 +84,7 @@ async fn who_is_handed_on_in_vain_hears_so_and_is_first_again() {
     let line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
     let _busy = [30, 31].map(|host| line.phone_that(host, rejects(486)));
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     let other = line.call_queue("+73852000002").await;
     line.stages("waiting", 1).await;
     line.post("/api/v1/agents/anna/transfer", serde_json::json!({ "route": "ambulance" })).await.unwrap();

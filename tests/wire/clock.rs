@@ -4,33 +4,10 @@ use crate::engine::SOON;
 use crate::line::{ANSWERS, Line, Plan, longest_wait_ms, rings, stands, they_talk};
 use dozvon::testphone::{CallState, End};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-/// What the engine loads before the C library: the wall clock, moved by the seconds that a file says.
-const SHIM: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t id, struct timespec *time) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    int result = real(id, time);
-    const char *path = getenv("WALL_STEP");
-    if (result != 0 || id != CLOCK_REALTIME || !path) return result;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return result;
-    char text[32] = {0};
-    if (read(file, text, sizeof text - 1) > 0) time->tv_sec += atol(text);
-    close(file);
-    return result;
-}
-"#;
+#[path = "../wall/mod.rs"]
+mod wall;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c43_steps_of_the_wall_clock_change_no_wait_and_no_talk() {
@@ -38,12 +15,10 @@ async fn c43_steps_of_the_wall_clock_change_no_wait_and_no_talk() {
     line.kill9();
     let step = line.folder().join("wall-step");
     fs::write(&step, "0").unwrap();
-    line.environment = vec![("LD_PRELOAD", shim(line.folder())), ("WALL_STEP", step.clone())];
+    line.environment = vec![("LD_PRELOAD", wall::shim(line.folder())), ("WALL_STEP", step.clone())];
     line.restart().await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     let waiting = line.call_queue("+73852000002").await;
     line.stages("waiting", 1).await;
 
@@ -93,9 +68,7 @@ async fn c44_a_machine_that_stood_still_drops_nobody_and_takes_back_stale_offers
     let agents = vec![stands("anna", 20), stands("boris", 21)];
     let line = Line::open(Plan { agents, ring_s: 3, ..Plan::default() }).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     let mut waiting = Vec::new();
     let boris = line.phone(21);
     for number in 2..5 {
@@ -122,12 +95,4 @@ async fn c44_a_machine_that_stood_still_drops_nobody_and_takes_back_stale_offers
     line.wait_for("the end of all calls", SOON, async || (line.ledger().await.live == 0).then_some(())).await;
     let ledger = line.ledger().await;
     assert!(ledger.holds() && ledger.outcomes["failed"] == 0 && ledger.outcomes["cut"] == 0, "{ledger:?}");
-}
-
-fn shim(folder: &Path) -> PathBuf {
-    let (source, library) = (folder.join("wall.c"), folder.join("wall.so"));
-    fs::write(&source, SHIM).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
-    assert!(built.unwrap().success());
-    library
 }

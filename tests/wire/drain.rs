@@ -9,9 +9,7 @@ use std::fs;
 async fn c42_sigterm_lets_talks_end_and_refuses_new_calls() {
     let mut line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     line.signal("-TERM");
     line.board_shows("a drain", |board| board["draining"] == true).await;
 

@@ -74,6 +74,11 @@ impl Engine {
 
     /// Starts again on the same data.
     pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// Starts again on the same data, with these variables in its environment.
+    pub async fn restart_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_dozvon"))
@@ -83,6 +88,7 @@ impl Engine {
             .env("DOZVON_LOG", self.log_filter)
             .env("WIRE_PASSWORD", PASSWORD)
             .envs(self.environment.clone())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

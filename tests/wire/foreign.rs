@@ -52,6 +52,20 @@ async fn sipp_agent_is_told_who_calls_and_from_which_queue() {
     line.ended_as(&[("served", 1)]).await;
 }
 
+/// RFC 4028: too short a session is refused, the least one agreed on, and refreshed by the far end's UPDATE.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipp_agrees_on_a_session_timer_and_refreshes() {
+    let line = Line::open(Plan::default()).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let citizen = Sipp::play(&line, "citizen_refreshes", 11, &IVANOVA);
+    let talk = rings(&anna).await;
+    talk.wait_answered().await.unwrap();
+    line.stages("talking", 1).await;
+    talk.hang_up();
+    citizen.succeeds(&line).await;
+    line.ended_as(&[("served", 1)]).await;
+}
+
 /// RFC 3264 §8: the session stays the same; its version grows by one with each change, and only then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hold_keeps_the_session_and_counts_its_version() {

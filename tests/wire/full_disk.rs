@@ -18,9 +18,7 @@ async fn c46_a_full_disk_of_recordings_costs_nobody_the_call_and_the_file_is_val
     let Some(disk) = SmallDisk::mount(&line.folder().join("data/recordings")) else { return };
     line.restart().await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     line.wait_for("the disk to be full", SOON, async || {
         String::from_utf8_lossy(&line.log()).contains("No space left on device").then_some(())
     })

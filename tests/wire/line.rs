@@ -24,10 +24,17 @@ pub struct Plan {
     /// Contracted channels of the citizens' trunk; 0: no limit.
     pub channels: u32,
     pub recording: bool,
+    /// Recordings are packed and sealed after their call.
+    pub pack: bool,
     /// Out of hours for scripts that ask the calendar `main`.
     pub closed: bool,
+    /// From which wait on an abandon owes a callback.
+    pub owed_after_s: u32,
     /// The script of 122.
     pub script: &'static str,
+    /// Keys of `[store]`, and of `[standby]`.
+    pub store: String,
+    pub standby: &'static str,
     /// Keys of `[media]`.
     pub media: &'static str,
     pub log: &'static str,
@@ -42,8 +49,12 @@ impl Default for Plan {
             max_waiting: 50,
             channels: 0,
             recording: false,
+            pack: false,
             closed: false,
+            owed_after_s: 1,
             script: "line",
+            store: String::new(),
+            standby: "",
             media: "inside = true",
             log: "debug,sqlx=warn",
         }
@@ -105,6 +116,14 @@ impl Line {
         call
     }
 
+    /// The first citizen of a test, through the queue to this agent, both hearing each other; and the agent's side of it.
+    pub async fn talks_with(&self, agent: &Phone) -> (PhoneCall, PhoneCall) {
+        let citizen = self.call_queue("+73852000001").await;
+        let talk = rings(agent).await;
+        they_talk(&citizen, &talk).await;
+        (citizen, talk)
+    }
+
     /// A phone at this host. Its owner answers by hand.
     pub fn phone(&self, host: u8) -> Phone {
         Phone::bind(self.net.at(host)).unwrap()
@@ -159,7 +178,8 @@ impl DerefMut for Line {
 impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
-        let Self { ring_s, wrap_up_s, max_waiting, channels, recording, script, media, .. } = self;
+        let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
+        let Self { store, standby, media, .. } = self;
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -209,8 +229,8 @@ name = "main"
 open = {{ mon = "{hours}", tue = "{hours}", wed = "{hours}", thu = "{hours}", fri = "{hours}", sat = "{hours}", sun = "{hours}" }}
 
 [callbacks]
-menu_after_s = 1
-queue_after_s = 1
+menu_after_s = {owed_after_s}
+queue_after_s = {owed_after_s}
 
 [booking]
 kind = "reference"
@@ -220,10 +240,18 @@ kind = "reference"
 
 [recording]
 enabled = {recording}
+pack = {pack}
 
 [http]
 bind = "127.61.N.2:8122"
 open = true
+
+[standby]
+token_env = "WIRE_PASSWORD"
+{standby}
+
+[store]
+{store}
 "#,
             folder = folder.display()
         );

@@ -15,8 +15,11 @@ mod engine;
 mod failover;
 mod foreign;
 mod full_disk;
+mod lease;
 mod line;
 mod manners;
+#[path = "../postgres/mod.rs"]
+mod postgres;
 mod privacy;
 mod raw;
 mod recording;
@@ -27,4 +30,5 @@ mod takeover;
 mod talk;
 mod tools;
 mod turn;
+mod upkeep;
 mod webhooks;

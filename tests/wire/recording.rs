@@ -16,9 +16,7 @@ fn plan() -> Plan {
 async fn the_citizen_is_left_and_the_agent_right() {
     let line = Line::open(plan()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, _talk) = line.talks_with(&anna).await;
     hears(&citizen, "two seconds of the agent", |heard| seconds_of_tone(heard, AGENT) >= 2.0).await;
     citizen.hang_up();
     line.ended_as(&[("served", 1)]).await;
@@ -39,12 +37,37 @@ async fn the_citizen_is_left_and_the_agent_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_call_it_is_sealed_and_the_api_gives_it_out_as_it_was_heard() {
+    let line = Line::open(Plan { pack: true, ..plan() }).await;
+    let anna = line.phone_that(20, ANSWERS);
+    let (citizen, _talk) = line.talks_with(&anna).await;
+    hears(&citizen, "two seconds of the agent", |heard| seconds_of_tone(heard, AGENT) >= 2.0).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    let call = line
+        .wait_for("the recording to be packed", crate::engine::SOON, async || {
+            let call = line.calls().await[0].clone();
+            call["recordings"][0]["packed"].is_string().then_some(call)
+        })
+        .await;
+    let folder = line.folder().join("data/recordings");
+    let days: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|day| day.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(&days[0]).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(matches!(&files[..], [file] if file.ends_with(".ogg.sealed")), "{files:?}");
+    let listened = line.get_bytes(&format!("/api/v1/recordings/{}", call["call"].as_str().unwrap())).await;
+    let path = line.folder().join("listened.wav");
+    std::fs::write(&path, listened).unwrap();
+    let [left, right] = stereo(&path);
+    assert!(seconds_of_tone(&left, CITIZEN) >= 1.5 && seconds_of_tone(&left, AGENT) == 0.0);
+    assert!(seconds_of_tone(&right, AGENT) >= 1.5 && seconds_of_tone(&right, CITIZEN) == 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_said_while_the_agent_pauses_the_recording_is_on_no_tape() {
     let line = Line::open(plan()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     line.post("/api/v1/agents/anna/recording", json!({ "paused": true })).await.unwrap();
     // A policy number is told.
     talk.say(Voice::Tone(SECRET));
@@ -69,9 +92,7 @@ async fn what_is_said_while_the_agent_pauses_the_recording_is_on_no_tape() {
 async fn after_kill_9_all_but_the_last_second_is_there() {
     let mut line = Line::open(plan()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, _talk) = line.talks_with(&anna).await;
     hears(&citizen, "three seconds of the agent", |heard| seconds_of_tone(heard, AGENT) >= 3.0).await;
     line.kill9();
     let [left, right] = stereo(&only_wav(&line.folder().join("data/recordings")));

@@ -1,127 +1,12 @@
-//! What is left of live calls after kill -9.
+//! What else survives kill -9: registrations, books, and nobody taken for somebody else.
 
 use crate::engine::{PASSWORD, SOON};
-use crate::line::{ANSWERS, Line, Plan, registers, rings, stands, they_talk};
+use crate::line::{ANSWERS, Line, Plan, registers, rings, they_talk};
 use crate::raw::Raw;
-use dozvon::testphone::Voice;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write;
-use std::time::Duration;
 use tokio::net::UdpSocket;
-
-/// Media runs as a process of its own, which ends soon after a test that leaves it alone.
-const APART: &str = "orphan_after_s = 5";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c40_kill_9_takes_no_call_and_no_place() {
-    let agents = vec![stands("anna", 20), stands("boris", 21), stands("vera", 22)];
-    let mut line = Line::open(Plan { agents, media: APART, ..Plan::default() }).await;
-    let phones = [20, 21, 22].map(|host| line.phone_that(host, ANSWERS));
-    let mut talking = Vec::new();
-    for number in 0..3 {
-        talking.push(line.call_queue(&format!("+7385200000{number}")).await);
-    }
-    line.stages("talking", 3).await;
-    let mut talks = Vec::new();
-    for phone in &phones {
-        talks.push(rings(phone).await);
-    }
-    let mut waiting = Vec::new();
-    for number in 3..8 {
-        waiting.push(line.call_queue(&format!("+7385200000{number}")).await);
-        line.stages("waiting", waiting.len()).await;
-    }
-    let robot = [8, 9].map(|number| line.call(&format!("+7385200000{number}")));
-    for call in &robot {
-        call.wait_answered().await.unwrap();
-    }
-    line.stages("robot", 2).await;
-
-    for (life, tone) in [(1, 2000.0), (2, 1500.0)] {
-        line.kill9();
-        line.restart().await;
-        for (stage, calls) in [("talking", 3), ("waiting", 5), ("robot", 2)] {
-            line.stages(stage, calls).await;
-        }
-        // Both ways: every citizen hears the agents' new voice, every agent the citizens' new one.
-        for (citizen, agent) in talking.iter().zip(&talks) {
-            agent.say(Voice::Tone(tone));
-            citizen.say(Voice::Tone(tone + 100.0));
-        }
-        for call in &talking {
-            call.hears_tone(tone).await.unwrap_or_else(|waited| panic!("life {life}: {waited}"));
-        }
-        for call in &talks {
-            call.hears_tone(tone + 100.0).await.unwrap_or_else(|waited| panic!("life {life}: {waited}"));
-        }
-    }
-
-    // Whoever waited longest is next, and the menu goes on where it was.
-    talks[0].hang_up();
-    let next = rings(&phones[0]).await;
-    assert!(next.invite_header("From").unwrap().contains("+73852000003"), "{:?}", next.invite_header("From"));
-    they_talk(&waiting[0], &next).await;
-    robot[0].press('1').await.unwrap();
-    line.stages("waiting", 5).await;
-
-    robot[1].hang_up();
-    for call in waiting.iter().skip(1).chain([&robot[0]]) {
-        call.hang_up();
-    }
-    for call in talks.iter().skip(1).chain([&next]) {
-        call.hang_up();
-    }
-    let ledger = line.ended_as(&[("served", 4), ("abandoned_in_menu", 1), ("abandoned_in_queue", 5)]).await;
-    // The last to queue up gave up within the second that costs nobody a call.
-    assert_eq!((ledger.entered, ledger.open_callbacks), (10, 5));
-    for call in line.calls().await {
-        assert_eq!(call["handoffs"].as_array().unwrap().len(), 1, "{call:#}");
-    }
-    // Nobody is left on the line.
-    for call in talking.iter().chain(&talks) {
-        call.wait_ended().await.unwrap();
-    }
-}
-
-/// A phone that vanished while the engine was dead is found by its silence.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c41_who_vanished_while_the_engine_was_dead_is_found_and_owed_a_call() {
-    let mut line = Line::open(Plan::default()).await;
-    let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
-    line.kill9();
-    line.citizens.vanish();
-    line.restart().await;
-    line.stages("talking", 1).await;
-    // Silence is told after ten seconds, and a probe is given up after 32 (RFC 3261 §17.1.2.2).
-    let ledger = line
-        .wait_for("the silence to be noticed", Duration::from_secs(60), async || {
-            Some(line.ledger().await).filter(|ledger| ledger.live == 0)
-        })
-        .await;
-    assert_eq!((ledger.outcomes["cut"], ledger.open_callbacks), (1, 1));
-    talk.wait_ended().await.unwrap();
-    line.agent_is("anna", "ready", None).await;
-}
-
-/// Who hangs up while the engine is dead is heard by the next life, which the phone tells again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c41_a_hang_up_into_the_dead_engine_ends_the_call_well() {
-    let mut line = Line::open(Plan::default()).await;
-    let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
-    line.kill9();
-    citizen.hang_up();
-    line.restart().await;
-    let ledger = line.ended_as(&[("served", 1)]).await;
-    assert_eq!(ledger.open_callbacks, 0);
-    talk.wait_ended().await.unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_registered_before_kill_9_ring_after_it_and_agents_are_where_they_were() {
@@ -138,9 +23,7 @@ async fn phones_registered_before_kill_9_ring_after_it_and_agents_are_where_they
     line.restart().await;
     line.agent_is("anna", "ready", None).await;
     line.agent_is("boris", "offline", None).await;
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, _talk) = line.talks_with(&anna).await;
 
     // A refresh makes nobody ready who went offline beside the phone.
     boris.register(line.net.engine(), "boris", PASSWORD).await.unwrap();

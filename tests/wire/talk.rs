@@ -10,9 +10,7 @@ use serde_json::json;
 async fn the_agent_hangs_up_and_the_citizen_was_served() {
     let line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     assert!(talk.invite_header("From").unwrap().contains("+73852000001"));
     assert_eq!(talk.invite_header("X-Queue").as_deref(), Some("booking"));
     talk.hang_up();
@@ -52,9 +50,7 @@ async fn the_citizen_hangs_up_and_was_served() {
 async fn who_is_held_hears_music_and_then_the_voice_again() {
     let line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
 
     talk.hold().await.unwrap();
     hears_music(&citizen, AGENT).await;
@@ -76,9 +72,7 @@ async fn who_is_held_hears_music_and_then_the_voice_again() {
 async fn both_hold_and_each_comes_back_in_turn() {
     let line = Line::open(Plan::default()).await;
     let anna = line.phone_that(20, ANSWERS);
-    let citizen = line.call_queue("+73852000001").await;
-    let talk = rings(&anna).await;
-    they_talk(&citizen, &talk).await;
+    let (citizen, talk) = line.talks_with(&anna).await;
     talk.hold().await.unwrap();
     hears_music(&citizen, AGENT).await;
     citizen.hold().await.unwrap();

@@ -19,6 +19,10 @@ pub struct ClientId(u64);
 pub enum Owner {
     Dial(LegId),
     Change(LegId),
+    /// A re-INVITE that only refreshes the session.
+    Refresh(LegId),
+    /// An UPDATE that does.
+    Update(LegId),
     Probe(LegId),
     Bye(LegId),
     Watch(TrunkId),
@@ -104,6 +108,16 @@ pub struct ClientTransactions {
     by_branch: BTreeMap<ClientKey, ClientId>,
     by_hop: BTreeSet<(Hop, ClientId)>,
     due: BTreeSet<(Moment, ClientId)>,
+    /// Refused INVITEs whose response comes no more.
+    declines_over: Vec<ClientId>,
+}
+
+/// The refusal of an INVITE of ours, as another life goes on to acknowledge it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Declined {
+    pub hop: Hop,
+    branch: u64,
+    ack: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -172,12 +186,22 @@ impl ClientTransactions {
         self.send(Client { state, repeat: None, ends: None, ..rings }, out)
     }
 
-    /// The request, as long as nothing was heard of it.
-    pub fn unheard(&self, id: ClientId) -> Option<&[u8]> {
-        match &self.live.get(&id)?.state {
-            State::Sent { request } => Some(request),
-            State::Proceeding { .. } | State::Completed { .. } | State::Accepted => None,
-        }
+    /// The refusal of an INVITE, as long as it may come again.
+    pub fn declined(&self, id: ClientId) -> Option<Declined> {
+        let Client { hop, key, state: State::Completed { ack: Some(ack) }, .. } = self.live.get(&id)? else { return None };
+        Some(Declined { hop: *hop, branch: key.branch, ack: ack.clone() })
+    }
+
+    /// The response of a refusal that a former life heard is acknowledged whenever it comes again.
+    pub fn restore_declined(&mut self, now: Moment, owner: Owner, declined: Declined, out: &mut Outbox) -> ClientId {
+        let Declined { hop, branch, ack } = declined;
+        let client = Client::new(now, owner, hop, ClientKey::of(branch, Method::Invite), Vec::new());
+        self.send(Client { state: State::Completed { ack: Some(ack) }, repeat: None, ..client }, out)
+    }
+
+    /// INVITEs whose refusal came to its end since this was last asked.
+    pub fn declines_over(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.declines_over)
     }
 
     /// Any request but INVITE and ACK.
@@ -221,7 +245,7 @@ impl ClientTransactions {
         let Some((id, client)) = id.and_then(|id| Some((id, self.live.get_mut(&id)?))) else {
             return Heard::Unknown;
         };
-        if client.invite.is_some() != (method == Method::Invite) {
+        if client.is_invite() != (method == Method::Invite) {
             return Heard::Unknown;
         }
         let heard = client.hear(now, status, to, out);
@@ -281,6 +305,9 @@ impl ClientTransactions {
 
     fn forget(&mut self, id: ClientId) -> Option<Owner> {
         let client = self.live.remove(&id)?;
+        if matches!((&client.owner, &client.state), (Owner::Dial(_), State::Completed { .. })) {
+            self.declines_over.push(id);
+        }
         self.by_branch.remove(&client.key);
         self.by_hop.remove(&(client.hop, id));
         if let Some(due) = client.due {
@@ -316,6 +343,10 @@ impl Client {
             due: None,
             invite: None,
         }
+    }
+
+    fn is_invite(&self) -> bool {
+        self.invite.is_some() || matches!(self.state, State::Completed { ack: Some(_) })
     }
 
     fn hear(&mut self, now: Moment, status: u16, to: &str, out: &mut Outbox) -> Heard {

@@ -1,6 +1,6 @@
 //! What the call wants of a leg: ring, answer, refuse, hang up, change.
 
-use super::leg::{Cancel, Change, Leg, State, Unacknowledged};
+use super::leg::{Cancel, Change, Leg, State, Talk, Unacknowledged};
 use super::{UserAgent, abilities};
 use crate::clock::Moment;
 use crate::ids::LegId;
@@ -66,9 +66,12 @@ impl UserAgent {
         let mut writer = reply.writer(200, leg.talk.dialog.local_tag);
         writer.field("Contact", &leg.talk.dialog.contact);
         abilities(&mut writer);
+        leg.talk.terms.write_answer(&mut writer);
         writer.field("Content-Type", "application/sdp");
         let response = self.finish(writer, &body);
         if let Some(leg) = self.legs.get_mut(&id) {
+            leg.talk.terms.timer = leg.talk.terms.timer.map(|timer| timer.begun(now));
+            (leg.described, leg.heard) = (body, now);
             leg.unacknowledged = Some(Unacknowledged::new(now, hop, key, response.clone(), cseq, offers, true));
             leg.state = State::Live;
         }
@@ -133,9 +136,9 @@ impl UserAgent {
     }
 
     pub(super) fn probe(&mut self, now: Moment, id: LegId) {
-        if !self.legs.get(&id).is_some_and(|leg| matches!(leg.state, State::Live)) {
-            return;
-        }
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| matches!(leg.state, State::Live)) else { return };
+        // The answer, or its absence, says more than another question would.
+        leg.heard = now;
         let Some((hop, head)) = self.next_request(id) else { return };
         let request = head.writer(Method::Options).finish(&[]);
         self.clients.send_request(
@@ -152,7 +155,7 @@ impl UserAgent {
     pub(super) fn change(&mut self, now: Moment, id: LegId, local: SocketAddr, direction: Direction) {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| matches!(leg.state, State::Live)) else { return };
         match &mut leg.change {
-            Change::Sent { next, .. } => *next = Some((local, direction)),
+            Change::Sent { next, .. } | Change::Refreshing { next } => *next = Some((local, direction)),
             Change::None | Change::Wanted { .. } => leg.change = Change::Wanted { at: now, local, direction },
         }
         self.try_change(now, id);
@@ -168,34 +171,42 @@ impl UserAgent {
         }
         leg.talk.session.version = leg.talk.session.version.saturating_add(1);
         leg.change = Change::Sent { local, direction, next: None };
-        let (session, contact) = (leg.talk.session, leg.talk.dialog.contact.clone());
+        let offer = sdp::offer(local, direction, &leg.talk.session);
+        self.send_reinvite(now, id, Owner::Change(id), &offer);
+    }
+
+    pub(super) fn send_reinvite(&mut self, now: Moment, id: LegId, owner: Owner, offer: &[u8]) {
         let Some((hop, head)) = self.next_request(id) else { return };
+        let Some(Talk { dialog, terms, .. }) = self.legs.get(&id).map(|leg| &leg.talk) else { return };
         let mut writer = head.writer(Method::Invite);
-        writer.field("Contact", contact).field("User-Agent", &self.settings.product);
+        writer.field("Contact", &dialog.contact).field("User-Agent", &self.settings.product);
         abilities(&mut writer);
+        terms.write_request(&mut writer);
         writer.field("Content-Type", "application/sdp");
-        let request = writer.finish(&sdp::offer(local, direction, &session));
-        self.clients.send_invite(now, Owner::Change(id), hop, head, request, &mut self.out);
+        self.clients.send_invite(now, owner, hop, head, writer.finish(offer), &mut self.out);
     }
 
     pub(super) fn change_heard(&mut self, now: Moment, id: LegId, response: &Response) {
         match response.status {
             100..=199 => {}
             200..=299 => self.change_accepted(now, id, response),
+            422 if self.lengthen(id, response) => self.change_again(now, id, now),
             status => self.change_failed(now, id, status),
         }
     }
 
     fn change_accepted(&mut self, now: Moment, id: LegId, response: &Response) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Change::Sent { local, next, .. } = leg.change else {
+        let Change::Sent { local, direction, next } = leg.change else {
             // RFC 3261 §13.2.2.4: the 2xx came again, so does its ACK.
             self.acknowledge(id, response);
             return;
         };
         leg.talk.dialog.refresh_target(&response.headers);
         leg.talk.local = Some(local);
-        leg.change = next.map_or(Change::None, |(local, direction)| Change::Wanted { at: now, local, direction });
+        leg.described = sdp::offer(local, direction, &leg.talk.session);
+        leg.change = Change::wanted(now, next);
+        self.refreshed(now, id, response);
         self.acknowledge(id, response);
         // An answer that cannot be met leaves the stream as it was.
         if let Ok(stream) = sdp::parse(response.body()).and_then(|answer| sdp::accept(&answer)) {
@@ -209,36 +220,47 @@ impl UserAgent {
         if matches!(status, 408 | 481) {
             return self.lose(now, id, status);
         }
-        let step = u32::try_from(self.dice.next() % 200).unwrap_or_default();
+        if status == 491 {
+            let at = self.after_glare(now, id);
+            return self.change_again(now, id, at);
+        }
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Change::Sent { local, direction, next } = leg.change else { return };
-        let called = leg.talk.dialog.remote_cseq.is_some();
-        leg.change = match (status, next) {
-            (491, next) => {
-                let first = if called { Duration::ZERO } else { Duration::from_millis(2100) };
-                let (local, direction) = next.unwrap_or((local, direction));
-                Change::Wanted { at: now + first + GLARE_STEP.saturating_mul(step), local, direction }
-            }
-            (_, Some((local, direction))) => Change::Wanted { at: now, local, direction },
-            (_, None) => Change::None,
-        };
+        let Change::Sent { next, .. } = leg.change else { return };
+        leg.change = Change::wanted(now, next);
         self.try_change(now, id);
         self.schedule(id);
     }
 
-    /// Sends the ACK of a 2xx to an INVITE of ours.
-    pub(super) fn acknowledge(&mut self, id: LegId, response: &Response) {
-        if let Some(cseq) = cseq(response) {
-            self.send_ack(id, cseq);
-        }
+    /// The change that was refused, or what was asked for meanwhile.
+    fn change_again(&mut self, now: Moment, id: LegId, at: Moment) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Change::Sent { local, direction, next } = leg.change else { return };
+        leg.change = Change::wanted(at, next.or(Some((local, direction))));
+        self.try_change(now, id);
+        self.schedule(id);
     }
 
-    pub(super) fn send_ack(&mut self, id: LegId, cseq: u32) {
-        let branch = self.dice.next();
+    /// When a request of ours may be made again that met one of the far end's.
+    pub(super) fn after_glare(&mut self, now: Moment, id: LegId) -> Moment {
+        let step = u32::try_from(self.dice.next() % 200).unwrap_or_default();
+        let called = self.legs.get(&id).is_some_and(|leg| leg.talk.dialog.remote_cseq.is_some());
+        let first = if called { Duration::ZERO } else { Duration::from_millis(2100) };
+        now + first + GLARE_STEP.saturating_mul(step)
+    }
+
+    /// Sends the ACK of a 2xx to an INVITE of ours.
+    pub(super) fn acknowledge(&mut self, id: LegId, response: &Response) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        leg.acknowledged = Some(cseq);
-        let (network, hop, dialog) = (leg.network, leg.hop(), leg.talk.dialog.clone());
-        let ack = dialog.ack(self.sent_by(network), branch, cseq).writer(Method::Ack).finish(&[]);
+        leg.talk.acknowledged = cseq(response).or(Some(leg.talk.dialog.local_cseq));
+        self.acknowledge_again(id);
+    }
+
+    pub(super) fn acknowledge_again(&mut self, id: LegId) {
+        let branch = self.dice.next();
+        let Some(leg) = self.legs.get(&id) else { return };
+        let (dialog, hop) = (&leg.talk.dialog, leg.hop());
+        let Some(cseq) = leg.talk.acknowledged else { return };
+        let ack = dialog.ack(self.sent_by(leg.network), branch, cseq).writer(Method::Ack).finish(&[]);
         self.send(hop, ack);
     }
 
@@ -249,6 +271,12 @@ impl UserAgent {
             leg.talk.stream = Some(stream);
             self.say(id, Event::Changed { leg: id, stream });
         }
+    }
+}
+
+impl Change {
+    pub(super) fn wanted(at: Moment, next: Option<(SocketAddr, Direction)>) -> Self {
+        next.map_or(Change::None, |(local, direction)| Change::Wanted { at, local, direction })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::pii::Phone;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Response};
 use crate::sip::sdp::{self, SdpError, Session};
+use crate::sip::session_timer::{self, Terms};
 use crate::sip::transaction::PATIENCE;
 use crate::sip::transaction::client::{ClientKey, Hop, Owner, RequestHead};
 use crate::sip::uri::host_text;
@@ -56,6 +57,9 @@ impl UserAgent {
         let mut dialog = Dialog::calling(call_id, tag, from, to, contact, uri, hop.to);
         let head = dialog.request(sent_by, branch);
         let mut writer = head.writer(Method::Invite);
+        let asked_s = self.settings.session_expires_s;
+        session_timer::ask(&mut writer, asked_s, 0);
+        let head_ends = writer.so_far().len();
         writer.field("Contact", &dialog.contact).field("User-Agent", &self.settings.product);
         abilities(&mut writer);
         if let Some(call) = note.call {
@@ -74,11 +78,22 @@ impl UserAgent {
         writer.field("Content-Type", "application/sdp");
         // RFC 4566 §5.2: a number that fits into every phone's integer.
         let session = Session { id: session >> 33, version: 1 };
-        let request = writer.finish(&sdp::offer(local, Direction::SendRecv, &session));
+        let offer = sdp::offer(local, Direction::SendRecv, &session);
+        let request = writer.finish(&offer);
+        let rest = request.get(head_ends..).unwrap_or_default().to_vec();
         let client = self.clients.send_invite(now, Owner::Dial(id), hop, head.clone(), request, &mut self.out);
-        let talk = Talk { dialog, network, trunk, session, local: Some(local), stream: None };
-        let state = State::Dialling { client, head: Box::new(head), provisional: false, cancel: Cancel::No };
-        self.add_leg(id, Leg { sign_by: Some(now + SIGN_WITHIN), ..Leg::new(hop.network, state, talk) });
+        let talk = Talk {
+            dialog,
+            network,
+            trunk,
+            session,
+            local: Some(local),
+            stream: None,
+            terms: Terms::default(),
+            acknowledged: None,
+        };
+        let state = State::Dialling { client, head: Box::new(head), provisional: false, cancel: Cancel::No, asked_s, rest };
+        self.add_leg(id, Leg { sign_by: Some(now + SIGN_WITHIN), described: offer, ..Leg::new(hop.network, state, talk) });
     }
 
     /// The error is what the far end would have said: 404 nobody there, 503 no way.
@@ -122,8 +137,31 @@ impl UserAgent {
         match response.status {
             100..=199 => self.dial_rings(now, id, response),
             200..=299 => self.dial_answered(now, id, from, response, answered),
+            422 if self.dial_longer(now, id, response) => {}
             status => self.dial_refused(id, status),
         }
+    }
+
+    /// RFC 4028 §7.3: the same call with the interval that a 422 demands, once. `false`: there is nothing to try.
+    fn dial_longer(&mut self, now: Moment, id: LegId, refusal: &Response) -> bool {
+        let branch = self.dice.next();
+        let Some(network) = self.legs.get(&id).map(|leg| leg.network) else { return false };
+        let sent_by = self.sent_by(network);
+        let Some(leg) = self.legs.get_mut(&id) else { return false };
+        let State::Dialling { client, head, provisional, cancel: Cancel::No, asked_s: Some(asked_s), rest } = &mut leg.state
+        else {
+            return false;
+        };
+        let Some(least) = session_timer::min_se(&refusal.headers).filter(|least| *least > *asked_s) else { return false };
+        if leg.talk.terms.min_se_s > 0 {
+            return false;
+        }
+        leg.talk.terms.min_se_s = least;
+        let (hop, next) = (Hop { network, to: leg.talk.dialog.peer }, leg.talk.dialog.request(sent_by, branch));
+        (**head, *provisional, *asked_s) = (next.clone(), false, least);
+        let request = invite(&next, Some(least), least, rest);
+        *client = self.clients.send_invite(now, Owner::Dial(id), hop, next, request, &mut self.out);
+        true
     }
 
     fn dial_rings(&mut self, now: Moment, id: LegId, response: &Response) {
@@ -152,6 +190,8 @@ impl UserAgent {
         let cancelled = *cancel != Cancel::No;
         leg.talk.dialog = leg.talk.dialog.answered(response, &answered.to, from, leg.talk.trunk.is_some());
         leg.state = State::Live;
+        leg.talk.terms = leg.talk.terms.answered(now, &response.headers);
+        leg.heard = now;
         let stream = match (read_answer(response), leg.talk.stream) {
             (Ok(stream), _) => Ok(stream),
             // The answer stood in a provisional response.
@@ -173,6 +213,7 @@ impl UserAgent {
                 self.send_bye(now, id, None);
             }
         }
+        self.schedule(id);
     }
 
     /// RFC 3261 §13.2.2.4: a second phone answered the same INVITE. It gets its ACK, then a BYE.
@@ -199,10 +240,11 @@ impl UserAgent {
     /// Refused, or silent to the end. A challenge (401, 407) is a refusal too: nobody gets a proof of a password who did not
     /// register with us.
     pub(super) fn dial_refused(&mut self, id: LegId, status: u16) {
-        if self.legs.get(&id).is_some_and(|leg| matches!(leg.state, State::Dialling { .. })) {
-            self.say(id, Event::Refused { leg: id, status });
-            self.remove_leg(id);
-        }
+        let Some(Leg { state: State::Dialling { client, .. }, .. }) = self.legs.get(&id) else { return };
+        let client = *client;
+        self.say(id, Event::Refused { leg: id, status });
+        self.remove_leg(id);
+        self.declined.insert(id, client);
     }
 
     /// RFC 3261 §9.1: CANCEL has the INVITE's branch, URI, tags and CSeq number and goes the same way.
@@ -227,6 +269,13 @@ impl UserAgent {
             &mut self.out,
         );
     }
+}
+
+/// The bytes of an INVITE; `rest` are those behind its head and the session timer it asks for.
+pub(super) fn invite(head: &RequestHead, asked_s: Option<u32>, min_se_s: u32, rest: &[u8]) -> Vec<u8> {
+    let mut writer = head.writer(Method::Invite);
+    session_timer::ask(&mut writer, asked_s, min_se_s);
+    [writer.so_far(), rest].concat()
 }
 
 fn read_answer(response: &Response) -> Result<Stream, SdpError> {

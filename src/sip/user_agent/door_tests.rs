@@ -239,3 +239,174 @@ fn a_local_form_of_our_number_is_told_in_the_form_everybody_knows() {
     assert_eq!(dialled("83852627766", 2).as_deref(), Some("83852627766"));
     assert_eq!(dialled("627767", 3), None);
 }
+
+/// The head fields of a response that answers `request`, with a To tag.
+fn response(status: &str, request: &str, more: &str) -> String {
+    let field = |name: &str| request.lines().find(|line| line.starts_with(name)).unwrap();
+    let to = field("To: ");
+    let tag = if to.contains("tag=") { "" } else { ";tag=theirs" };
+    format!(
+        "SIP/2.0 {status} Word\r\n{}\r\n{}\r\n{to}{tag}\r\n{}\r\n{}\r\n{more}",
+        field("Via: "),
+        field("From: "),
+        field("Call-ID: "),
+        field("CSeq: ")
+    )
+}
+
+fn dial_city(line: &mut Line) -> String {
+    let target = Target::Trunk { trunk: TrunkId::from("city"), number: "103".into() };
+    let note = crate::sip::DialNote::default();
+    line.agent.handle_command(line.now, Command::Dial { leg: LegId(5), target, local: media(4000), caller: None, note });
+    line.sent().remove(0)
+}
+
+fn line_that_asks() -> Line {
+    let mut line = Line::new();
+    let mut settings = settings("127.0.0.1:5060".parse().unwrap(), CITY.parse().unwrap());
+    settings.session_expires_s = Some(90);
+    line.agent.handle_command(line.now, Command::Settings(Box::new(settings)));
+    line
+}
+
+#[test]
+fn too_short_a_session_is_refused_with_our_least_interval() {
+    let mut line = Line::new();
+    let more = format!("Supported: timer\r\nSession-Expires: 60\r\n{TYPE}");
+    let refusal = line.ask(CITY, &request("INVITE", "122", 1, &more, SDP)).remove(0);
+    assert!(refusal.starts_with("SIP/2.0 422 Session Interval Too Small\r\n") && refusal.contains("Min-SE: 90\r\n"), "{refusal}");
+    assert_eq!((line.events(), line.agent.counters().live_transactions), (vec![], 0));
+    let insists = format!("Require: timer\r\nSession-Expires: 90\r\n{TYPE}");
+    assert_eq!(line.status(CITY, &request("INVITE", "122", 2, &insists, SDP)), 100);
+}
+
+#[test]
+fn a_session_that_is_too_short_for_them_is_asked_for_once_more_and_longer() {
+    let mut line = line_that_asks();
+    let first = dial_city(&mut line);
+    assert!(first.contains("Session-Expires: 90\r\n") && !first.contains("Min-SE"), "{first}");
+    let sent = line.ask(CITY, &response("422", &first, "Min-SE: 300\r\n\r\n"));
+    assert!(sent[0].starts_with("ACK ") && sent[1].starts_with("INVITE "), "{sent:?}");
+    for part in ["Session-Expires: 300\r\n", "Min-SE: 300\r\n", "CSeq: 2 INVITE\r\n", "m=audio 4000"] {
+        assert!(sent[1].contains(part), "{part} in {}", sent[1]);
+    }
+    let of = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    for name in ["Call-ID: ", "From: ", "To: "] {
+        assert_eq!(of(&first, name), of(&sent[1], name));
+    }
+    assert_eq!(line.events(), []);
+    line.ask(CITY, &response("422", &sent[1], "Min-SE: 600\r\n\r\n"));
+    assert_eq!(line.events(), [Event::Refused { leg: LegId(5), status: 422 }]);
+}
+
+#[test]
+fn a_life_after_the_422_asks_longer_and_acknowledges_it_when_it_comes_again() {
+    let mut line = line_that_asks();
+    let first = dial_city(&mut line);
+    let refusal = response("422", &first, "Min-SE: 300\r\n\r\n");
+    line.ask(CITY, &refusal);
+    let Some((leg, Some(record))) = line.agent.poll_written() else { panic!() };
+    let mut next = line_that_asks();
+    next.agent.restore_leg(next.now, leg, &record).unwrap();
+    let sent = next.sent();
+    assert!(sent.len() == 1 && sent[0].starts_with("INVITE ") && sent[0].contains("Session-Expires: 300\r\n"), "{sent:?}");
+    assert!(sent[0].contains("CSeq: 2 INVITE\r\n") && sent[0].contains("m=audio 4000"), "{}", sent[0]);
+    let sent = next.ask(CITY, &refusal);
+    assert!(sent.len() == 1 && sent[0].starts_with("ACK ") && sent[0].contains("CSeq: 1 ACK\r\n"), "{sent:?}");
+    assert_eq!(next.agent.leg_stage(leg), Some(LegStage::Dialling));
+}
+
+#[test]
+fn an_update_that_wants_too_short_a_session_changes_nothing() {
+    let mut line = Line::new();
+    let invite = request("INVITE", "122", 1, &format!("Supported: timer\r\nSession-Expires: 90\r\n{TYPE}"), SDP);
+    line.ask(CITY, &invite);
+    let Some(Event::Invited(invited)) = line.events().pop() else { panic!() };
+    line.agent.handle_command(line.now, Command::Answer { leg: invited.leg, local: media(4000) });
+    let answer = line.sent().remove(0);
+    let tag = answer.lines().find_map(|line| line.strip_prefix("To: ")?.split_once("tag=")).unwrap().1.to_owned();
+    let in_dialog = |method: &str, cseq: u32, more: &str| {
+        request(method, "122", cseq, more, "").replace("To: <sip:122@127.0.0.1>", &format!("To: <sip:122@127.0.0.1>;tag={tag}"))
+    };
+    line.ask(CITY, &in_dialog("ACK", 1, ""));
+    line.events();
+    line.now = line.now + Duration::from_secs(50);
+    let refusal = line.ask(CITY, &in_dialog("UPDATE", 2, "Supported: timer\r\nSession-Expires: 30\r\n")).remove(0);
+    assert!(refusal.starts_with("SIP/2.0 422") && refusal.contains("Min-SE: 90\r\n"), "{refusal}");
+    line.now = line.now + Duration::from_secs(10);
+    line.agent.handle_timeout(line.now);
+    assert_eq!(line.events(), [Event::Lost { leg: invited.leg }], "a refused refresh is none");
+}
+
+#[test]
+fn who_does_not_take_our_update_is_asked_by_reinvite() {
+    let mut line = line_that_asks();
+    let invite = dial_city(&mut line);
+    let answer = "Contact: <sip:103@127.0.0.2:5060>\r\nAllow: INVITE, UPDATE\r\nSession-Expires: 90;refresher=uac\r\n";
+    line.ask(CITY, &response("200", &invite, &format!("{answer}{TYPE}\r\n{SDP}")));
+    line.now = line.now + Duration::from_secs(45);
+    line.agent.handle_timeout(line.now);
+    let update = line.sent().pop().unwrap();
+    assert!(update.starts_with("UPDATE ") && update.contains("Session-Expires: 90;refresher=uac\r\n"), "{update}");
+    assert!(update.ends_with("Content-Length: 0\r\n\r\n"), "{update}");
+    line.ask(CITY, &response("405", &update, "\r\n"));
+    line.agent.handle_timeout(line.now);
+    let reinvite = line.sent().pop().unwrap();
+    let body = |text: &str| text.split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert!(reinvite.starts_with("INVITE "), "{reinvite}");
+    assert_eq!(body(&reinvite), body(&invite));
+    // Their least interval rises: the refresh is made again with it.
+    let sent = line.ask(CITY, &response("422", &reinvite, "Min-SE: 120\r\n\r\n"));
+    line.agent.handle_timeout(line.now);
+    let again = sent.into_iter().chain(line.sent()).find(|text| text.starts_with("INVITE ")).unwrap();
+    assert!(again.contains("Session-Expires: 120;refresher=uac\r\nMin-SE: 120\r\n"), "{again}");
+    assert_eq!(body(&again), body(&invite));
+    line.events();
+    line.ask(CITY, &response("481", &again, "\r\n"));
+    assert_eq!(line.events(), [Event::HungUp { leg: LegId(5) }]);
+}
+
+#[test]
+fn a_refusal_is_acknowledged_also_by_another_life() {
+    let mut line = Line::new();
+    let invite = dial_city(&mut line);
+    let busy = response("486", &invite, "\r\n");
+    line.ask(CITY, &busy);
+    let written: Vec<_> = std::iter::from_fn(|| line.agent.poll_written()).collect();
+    let [(leg, Some(record))] = written.as_slice() else { panic!("{written:?}") };
+    assert!(record.len() < 400, "{} bytes", record.len());
+    let mut next = Line::new();
+    next.agent.restore_leg(next.now, *leg, record).unwrap();
+    assert_eq!(next.agent.legs().count(), 0);
+    for _ in 0..2 {
+        let sent = next.ask(CITY, &busy);
+        assert!(sent.len() == 1 && sent[0].starts_with("ACK ") && sent[0].contains("tag=theirs"), "{sent:?}");
+    }
+    next.now = next.now + Duration::from_secs(33);
+    next.agent.handle_timeout(next.now);
+    assert_eq!(next.agent.poll_written(), Some((*leg, None)));
+    assert_eq!(next.ask(CITY, &busy), Vec::<String>::new());
+}
+
+/// RFC 3261 §11.2: OPTIONS is answered as an INVITE would be.
+#[test]
+fn a_draining_line_says_so_to_trunks_and_serves_its_phones() {
+    let mut line = Line::new();
+    assert_eq!(line.status(CITY, &request("OPTIONS", "122", 1, "", "")), 200);
+    line.agent.handle_command(line.now, Command::Drain);
+    let answer = line.ask(CITY, &request("OPTIONS", "122", 2, "", "")).remove(0);
+    assert!(answer.starts_with("SIP/2.0 503") && answer.contains("Retry-After: "), "{answer}");
+    assert_eq!(line.status(PHONE, &request("OPTIONS", "op1", 3, "", "")), 200);
+    let challenge = line.ask(PHONE, &request("REGISTER", "op1", 4, "", "")).remove(0);
+    let proof = authorization(&challenge, "REGISTER", "op1");
+    assert_eq!(line.status(PHONE, &request("REGISTER", "op1", 5, &format!("{proof}Expires: 600\r\n"), "")), 200);
+    assert!(line.events().contains(&Event::Registered { agent: AgentId::from("op1"), reachable: true }));
+    // Those who wait are still served.
+    let target = Target::Agent(AgentId::from("op1"));
+    let note = crate::sip::DialNote::default();
+    line.agent.handle_command(line.now, Command::Dial { leg: LegId(6), target, local: media(4000), caller: None, note });
+    assert!(line.sent().remove(0).starts_with("INVITE sip:op1@127.0.0.7:5070 SIP/2.0\r\n"));
+    let challenge = line.ask(PHONE, &request("INVITE", "*1", 6, TYPE, SDP)).remove(0);
+    let proof = authorization(&challenge, "INVITE", "*1");
+    assert_eq!(line.status(PHONE, &request("INVITE", "*1", 7, &format!("{proof}{TYPE}"), SDP)), 200);
+}

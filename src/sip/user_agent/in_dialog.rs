@@ -1,13 +1,14 @@
 //! Requests of the far end inside a dialog: ACK, BYE, re-INVITE, UPDATE, INFO, OPTIONS.
 
-use super::leg::{Change, State, Unacknowledged};
+use super::leg::{Leg, Refresh, State, Unacknowledged};
 use super::request::Incoming;
 use super::{UserAgent, abilities, retry_after};
 use crate::clock::Moment;
 use crate::ids::LegId;
 use crate::sip::message::{ALLOW, Method, Name, Request, Writer};
 use crate::sip::reply::ReplyHead;
-use crate::sip::sdp::{self, SdpError};
+use crate::sip::sdp::{self, SdpError, Session};
+use crate::sip::session_timer;
 use crate::sip::vet::Vetted;
 use crate::sip::{Event, uri};
 use crate::stream::{Direction, Stream};
@@ -40,6 +41,8 @@ impl UserAgent {
         }
         let seen = leg.talk.dialog.remote_cseq.replace(vetted.cseq) == Some(vetted.cseq);
         leg.talk.dialog.peer = *from;
+        leg.heard = now;
+        self.schedule(id);
         match request.method {
             Method::Bye => self.bye(now, &incoming, id),
             Method::Invite => self.offered(now, &incoming, id),
@@ -121,33 +124,39 @@ impl UserAgent {
             State::Live => {}
         }
         // RFC 3261 §14.2: glare. Both sides wait and one tries again.
-        if (reinvite || has_offer) && (matches!(leg.change, Change::Sent { .. }) || leg.unacknowledged.is_some()) {
+        if (reinvite || has_offer) && (leg.change.is_sent() || leg.unacknowledged.is_some()) {
             return self.settle(now, incoming, id, 491, |_| {}, &[]);
         }
         if has_offer && !is_sdp(request) {
             return self.settle(now, incoming, id, 415, accept_sdp, &[]);
         }
+        let Ok(terms) = leg.talk.terms.offered(now, request.method, &request.headers) else {
+            return self.settle(now, incoming, id, 422, session_timer::name_least, &[]);
+        };
         let local = leg.talk.local.unwrap_or_else(|| self.discard(leg.network));
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        leg.talk.session.version = leg.talk.session.version.saturating_add(1);
-        let session = leg.talk.session;
         let (body, stream) = if has_offer {
-            match sdp::parse(request.body()).and_then(|offer| sdp::answer(&offer, local, &session)) {
+            let described = sdp::parse(request.body())
+                .and_then(|offer| leg.describe(|session| sdp::answer(&offer, local, session), |(body, _)| body));
+            match described {
                 Ok((body, stream)) => (body, Some(stream)),
                 // RFC 3261 §14.2: the session stays as it was.
                 Err(error) => return self.settle(now, incoming, id, error.status(), |_| {}, &[]),
             }
         } else if reinvite {
             let direction = leg.talk.stream.map_or(Direction::SendRecv, |stream| stream.direction);
-            (sdp::offer(local, direction, &session), None)
+            let Ok(body) = leg.describe(|session| Ok(sdp::offer(local, direction, session)), |body| body) else { return };
+            (body, None)
         } else {
             (Vec::new(), None)
         };
+        (leg.talk.terms, leg.refresh) = (terms, Refresh::Waiting);
         leg.talk.dialog.refresh_target(&request.headers);
         let contact = leg.talk.dialog.contact.clone();
         let fields = |writer: &mut Writer| {
             writer.field("Contact", contact);
             abilities(writer);
+            terms.write_answer(writer);
             if !body.is_empty() {
                 writer.field("Content-Type", "application/sdp");
             }
@@ -157,10 +166,10 @@ impl UserAgent {
             let Some((leg, (hop, response))) = self.legs.get_mut(&id).zip(Some(response)) else { return };
             leg.unacknowledged =
                 Some(Unacknowledged::new(now, hop, incoming.key.clone(), response, incoming.vetted.cseq, !has_offer, false));
-            self.schedule(id);
         } else {
             self.settle(now, incoming, id, 200, fields, &body);
         }
+        self.schedule(id);
         if let Some(stream) = stream {
             self.stream_is(id, stream);
         }
@@ -223,6 +232,23 @@ impl UserAgent {
         let server = self.servers.start(incoming.key.clone(), None, incoming.request.method, reply.hop);
         self.servers.respond(now, server, status, response.clone(), &mut self.out);
         Some((reply.hop, response))
+    }
+}
+
+impl Leg {
+    /// Makes our next description. RFC 3264 §8: its version goes up only if the text is another than the far end has.
+    fn describe<D>(
+        &mut self,
+        make: impl Fn(&Session) -> Result<D, SdpError>,
+        body: impl Fn(&D) -> &Vec<u8>,
+    ) -> Result<D, SdpError> {
+        let mut made = make(&self.talk.session)?;
+        if *body(&made) != self.described {
+            self.talk.session.version = self.talk.session.version.saturating_add(1);
+            made = make(&self.talk.session)?;
+            self.described = body(&made).clone();
+        }
+        Ok(made)
     }
 }
 

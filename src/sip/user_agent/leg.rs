@@ -6,6 +6,7 @@ use crate::sip::HangUpReason;
 use crate::sip::dialog::Dialog;
 use crate::sip::reply::ReplyHead;
 use crate::sip::sdp::{Description, Session};
+use crate::sip::session_timer::Terms;
 use crate::sip::transaction::client::{ClientId, Hop, RequestHead};
 use crate::sip::transaction::server::{Key, ServerId};
 use crate::sip::transaction::{PATIENCE, T1};
@@ -84,9 +85,12 @@ pub struct Leg {
     pub silent: bool,
     /// A 2xx of ours that waits for its ACK.
     pub unacknowledged: Option<Unacknowledged>,
-    /// The INVITE of ours whose 2xx we acknowledged last, by its CSeq number.
-    pub acknowledged: Option<u32>,
     pub change: Change,
+    pub refresh: Refresh,
+    /// Our description as the far end has it; empty if a former life did not write it down.
+    pub described: Vec<u8>,
+    /// When the far end was last heard in the dialog.
+    pub heard: Moment,
     pub requests: RequestRate,
     /// A call of ours of which nothing at all was heard by then, not even a 100, is given up.
     pub sign_by: Option<Moment>,
@@ -103,6 +107,9 @@ pub struct Talk {
     /// Where our media stands, once that was said.
     pub local: Option<SocketAddr>,
     pub stream: Option<Stream>,
+    pub terms: Terms,
+    /// CSeq number of our INVITE whose 2xx we acknowledged last.
+    pub acknowledged: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -124,6 +131,10 @@ pub enum State {
         head: Box<RequestHead>,
         provisional: bool,
         cancel: Cancel,
+        /// The session interval that the INVITE asks for.
+        asked_s: Option<u32>,
+        /// Its bytes behind `head` and that.
+        rest: Vec<u8>,
     },
     Live,
     /// Our BYE is on its way.
@@ -187,6 +198,21 @@ pub enum Change {
         direction: Direction,
         next: Option<(SocketAddr, Direction)>,
     },
+    /// On its way with our description as it is, to refresh the session.
+    Refreshing {
+        next: Option<(SocketAddr, Direction)>,
+    },
+}
+
+/// Our next refresh, if it is ours to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// At half of the interval.
+    Waiting,
+    /// Again: the last was refused.
+    Again(Moment),
+    /// On its way.
+    Sent,
 }
 
 /// Requests inside one dialog, counted over [`PATIENCE`]: each leaves a transaction behind for so long.
@@ -217,8 +243,10 @@ impl Leg {
             talk,
             silent: false,
             unacknowledged: None,
-            acknowledged: None,
             change: Change::None,
+            refresh: Refresh::Waiting,
+            described: Vec::new(),
+            heard: Moment::ZERO,
             requests: RequestRate::default(),
             sign_by: None,
             due: None,
@@ -239,15 +267,15 @@ impl Leg {
         self.talk.dialog.hop(self.network)
     }
 
-    /// When the leg has to be looked at again.
-    pub fn next_due(&self) -> Option<Moment> {
+    /// When the leg has to be looked at again; `probe_held` as in the settings.
+    pub fn next_due(&self, probe_held: Option<Duration>) -> Option<Moment> {
         let change = match &self.change {
             Change::Wanted { at, .. } if self.is_free() => Some(*at),
-            Change::Wanted { .. } | Change::None | Change::Sent { .. } => None,
+            Change::Wanted { .. } | Change::None | Change::Sent { .. } | Change::Refreshing { .. } => None,
         };
         let repeat = self.unacknowledged.as_ref().map(|unacknowledged| unacknowledged.next.min(unacknowledged.ends));
         let sign = self.sign_by.filter(|_| self.gives_no_sign());
-        [change, repeat, sign].into_iter().flatten().min()
+        [change, repeat, sign, self.session_ends(), self.refresh_at(), self.probe_at(probe_held)].into_iter().flatten().min()
     }
 
     /// We call, and nothing came back.
@@ -255,8 +283,37 @@ impl Leg {
         matches!(self.state, State::Dialling { provisional: false, .. }) && !self.silent
     }
 
+    /// When the session is over for want of a refresh.
+    pub fn session_ends(&self) -> Option<Moment> {
+        self.talk.terms.timer.filter(|_| matches!(self.state, State::Live)).map(|timer| timer.ends())
+    }
+
+    /// When we refresh the session. A re-INVITE that is wanted anyhow does it too.
+    pub fn refresh_at(&self) -> Option<Moment> {
+        let half = self.talk.terms.timer?.refresh_at()?;
+        let open = self.is_free() && (self.talk.terms.by_update || self.change == Change::None);
+        match self.refresh {
+            Refresh::Waiting if open => Some(half),
+            Refresh::Again(at) if open => Some(at),
+            Refresh::Waiting | Refresh::Again(_) | Refresh::Sent => None,
+        }
+    }
+
+    /// When a far end is asked that sends no media and says nothing.
+    pub fn probe_at(&self, probe_held: Option<Duration>) -> Option<Moment> {
+        let held = self.talk.stream.is_some_and(|stream| !stream.direction.receives());
+        probe_held.filter(|_| held && matches!(self.state, State::Live)).map(|silence| self.heard + silence)
+    }
+
     /// RFC 3261 §14.1: no new INVITE while one is in progress in either direction.
     pub fn is_free(&self) -> bool {
-        matches!(self.state, State::Live) && self.unacknowledged.is_none() && !matches!(self.change, Change::Sent { .. })
+        matches!(self.state, State::Live) && self.unacknowledged.is_none() && !self.change.is_sent()
+    }
+}
+
+impl Change {
+    /// A re-INVITE of ours is on its way.
+    pub fn is_sent(&self) -> bool {
+        matches!(self, Change::Sent { .. } | Change::Refreshing { .. })
     }
 }

@@ -9,6 +9,9 @@ mod dial;
 mod door_tests;
 mod in_dialog;
 mod leg;
+mod refresh;
+#[cfg(test)]
+mod refresh_tests;
 mod register;
 mod request;
 mod restore;
@@ -23,7 +26,7 @@ use super::framer::{self, Fault};
 use super::message::{ALLOW, Message, Method, Name, Request, Response, Writer};
 use super::registrar::Registrar;
 use super::reply::{ReplyHead, stateless_tag};
-use super::transaction::client::{ClientTransactions, Heard, Hop, Owner, RequestHead};
+use super::transaction::client::{ClientId, ClientTransactions, Heard, Hop, Owner, RequestHead};
 use super::transaction::server::{ServerId, ServerTransactions};
 use super::transaction::{Outbox, doubled};
 use super::uri::host_text;
@@ -59,6 +62,8 @@ pub struct UserAgent {
     written: BTreeMap<LegId, Vec<u8>>,
     /// Legs that were refused, until the far end acknowledged it.
     refused: BTreeMap<LegId, ServerId>,
+    /// Legs that the far end refused, as long as it may say so again.
+    declined: BTreeMap<LegId, ClientId>,
     by_tag: HashMap<u64, LegId>,
     /// Legs that wait for our answer, by their INVITE.
     by_server: BTreeMap<ServerId, LegId>,
@@ -110,6 +115,7 @@ impl UserAgent {
             legs: LegTable::default(),
             written: BTreeMap::new(),
             refused: BTreeMap::new(),
+            declined: BTreeMap::new(),
             by_tag: HashMap::new(),
             by_server: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -248,6 +254,8 @@ impl UserAgent {
             self.events.push_back(Event::Registered { agent, reachable: false });
         }
         self.take_watches();
+        let legs: Vec<LegId> = self.legs.iter().map(|(id, _)| id).collect();
+        legs.into_iter().for_each(|id| self.schedule(id));
     }
 
     fn handle_response(&mut self, now: Moment, from: SocketAddr, response: &Response) {
@@ -264,9 +272,17 @@ impl UserAgent {
     }
 
     fn hear(&mut self, now: Moment, from: SocketAddr, owner: Owner, response: &Response, answered: &vet::Answered<'_>) {
+        if let Owner::Change(leg) | Owner::Refresh(leg) | Owner::Update(leg) | Owner::Probe(leg) = &owner
+            && let Some(heard) = self.legs.get_mut(leg)
+        {
+            heard.heard = now;
+            self.schedule(*leg);
+        }
         match owner {
             Owner::Dial(leg) => self.dial_heard(now, leg, from, response, answered),
             Owner::Change(leg) => self.change_heard(now, leg, response),
+            Owner::Refresh(leg) => self.refresh_heard(now, leg, response),
+            Owner::Update(leg) => self.update_heard(now, leg, response),
             Owner::Probe(leg) if matches!(response.status, 408 | 481) => self.lose(now, leg, response.status),
             Owner::Bye(leg) if response.status >= 200 => self.remove_leg(leg),
             Owner::Watch(trunk) if response.status >= 200 => self.watch_heard(now, trunk, response.status),
@@ -279,6 +295,7 @@ impl UserAgent {
         match owner {
             Owner::Dial(leg) => self.dial_refused(leg, status),
             Owner::Change(leg) => self.change_failed(now, leg, status),
+            Owner::Refresh(leg) | Owner::Update(leg) => self.refresh_failed(now, leg, status),
             Owner::Probe(leg) => self.lose(now, leg, 408),
             Owner::Bye(leg) => self.remove_leg(leg),
             Owner::Watch(trunk) => self.watch_heard(now, trunk, status),
@@ -312,6 +329,7 @@ impl UserAgent {
             self.hang_up(now, id, None);
         }
         self.try_change(now, id);
+        self.refresh_timeout(now, id);
     }
 
     // The table of legs.
@@ -345,7 +363,7 @@ impl UserAgent {
     /// After every change of a leg: enters when it has to be looked at again.
     fn schedule(&mut self, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let due = leg.next_due();
+        let due = leg.next_due(self.settings.probe_held);
         if due != leg.due {
             if let Some(old) = leg.due {
                 self.due.remove(&(old, id));
@@ -451,7 +469,7 @@ fn abilities(writer: &mut Writer) {
     writer
         .field("Allow", ALLOW)
         .field("Accept", "application/sdp, application/dtmf-relay, application/dtmf")
-        .field("Supported", "");
+        .field("Supported", "timer");
 }
 
 fn retry_after(writer: &mut Writer) {

@@ -10,6 +10,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::message::{ALLOW, Headers, Method, Name, Request, Writer};
 use crate::sip::reply::ReplyHead;
 use crate::sip::sdp::{self, Description, Session};
+use crate::sip::session_timer::{self, Terms};
 use crate::sip::transaction::server::{Key, Known, MergeKey, ServerId};
 use crate::sip::uri::{self, NameAddr, Scheme, Uri};
 use crate::sip::vet::{self, Vetted};
@@ -51,10 +52,10 @@ impl UserAgent {
         if !matches!(vetted.uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
             return self.refuse(&incoming, 416, |_| {});
         }
-        // RFC 3261 §8.2.2.3: we have no extension that a request could insist on.
-        let required: Vec<_> = request.headers.all(Name::Require).filter(|tags| !tags.is_empty()).collect();
-        if !required.is_empty() {
-            return self.refuse(&incoming, 420, |w| _ = w.field("Unsupported", required.join(", ")));
+        // RFC 3261 §8.2.2.3: a request may insist on session timers, and on nothing else.
+        let unsupported = session_timer::unsupported(&request.headers);
+        if !unsupported.is_empty() {
+            return self.refuse(&incoming, 420, |w| _ = w.field("Unsupported", unsupported.join(", ")));
         }
         if vetted.to.tag().is_some() && request.method != Method::Register {
             return self.handle_in_dialog(now, incoming);
@@ -159,6 +160,9 @@ impl UserAgent {
         if !accepts_sdp(&request.headers) {
             return self.refuse(incoming, 406, |_| {});
         }
+        if Terms::default().offered(now, request.method, &request.headers).is_err() {
+            return self.refuse(incoming, 422, session_timer::name_least);
+        }
         let caller = caller(trunk, request, vetted);
         let limits = &self.settings.limits;
         let blocked = if self.draining || self.legs.len() >= limits.legs || self.servers.open() >= limits.transactions {
@@ -205,7 +209,9 @@ impl UserAgent {
         let dialog = Dialog::called(incoming.request, incoming.vetted, tag, contact, incoming.from, trunk.is_some());
         let network = self.network(incoming.network).map(|network| network.name.clone()).unwrap_or_default();
         let session = Session { id: session >> 33, version: 1 };
-        let talk = Talk { dialog, network, trunk, session, local: None, stream: None };
+        // The session begins with our 2xx.
+        let terms = Terms::default().offered(Moment::ZERO, Method::Invite, &incoming.request.headers).unwrap_or_default();
+        let talk = Talk { dialog, network, trunk, session, local: None, stream: None, terms, acknowledged: None };
         let (cseq, offer) = (incoming.vetted.cseq, offer.map(Box::new));
         let state = State::Invited { server, reply, offer, answer: None, cseq, status: 100 };
         self.add_leg(id, Leg::new(incoming.network, state, talk));

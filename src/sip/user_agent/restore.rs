@@ -2,14 +2,15 @@
 
 use super::command::cseq;
 use super::leg::{Cancel, Change, Leg, State, Talk, Unacknowledged};
-use super::{SIGN_WITHIN, UserAgent};
+use super::{SIGN_WITHIN, UserAgent, dial};
 use crate::clock::Moment;
 use crate::ids::LegId;
 use crate::sip::HangUpReason;
 use crate::sip::message::{Method, Name, Response};
 use crate::sip::reply::ReplyHead;
 use crate::sip::sdp::Description;
-use crate::sip::transaction::client::{Hop, Owner};
+use crate::sip::session_timer::Refresher;
+use crate::sip::transaction::client::{Declined, Hop, Owner};
 use crate::sip::transaction::server::{Key, MergeKey, Refusal};
 use crate::sip::uri::NameAddr;
 use crate::sip::vet;
@@ -20,7 +21,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 /// Counts changes of the record's shape; one of another shape is not read.
-const SHAPE: u8 = 1;
+const SHAPE: u8 = 2;
 
 #[derive(Debug, Error)]
 pub enum RestoreLegError {
@@ -44,6 +45,11 @@ enum Record {
         network: String,
         refusal: Refusal,
     },
+    /// The far end refused; its response may come again.
+    Declined {
+        network: String,
+        declined: Declined,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +60,8 @@ struct LegRecord {
     unacknowledged: Option<Unacknowledged>,
     /// Wanted, or on its way: then it is made again, under a new CSeq number.
     change: Option<(SocketAddr, Direction)>,
+    /// Our description, if a refresh has to repeat it.
+    described: Option<Vec<u8>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,15 +77,14 @@ enum Stage {
     /// The other fields of the INVITE are the dialog's.
     Dialling {
         branch: u64,
-        /// The INVITE behind these fields, until a provisional response came.
-        unheard: Option<Vec<u8>>,
+        provisional: bool,
         cancel: Cancel,
+        asked_s: Option<u32>,
+        /// The INVITE behind these fields, as long as it may have to be said again.
+        rest: Vec<u8>,
     },
     Live,
-    /// The ACK before our BYE may be lost with it.
-    Ending {
-        acknowledged: Option<u32>,
-    },
+    Ending,
 }
 
 impl UserAgent {
@@ -88,6 +95,13 @@ impl UserAgent {
         for leg in self.servers.refusals_over() {
             self.refused.remove(&leg);
             self.legs.touch(leg);
+        }
+        for client in self.clients.declines_over() {
+            let over: Vec<LegId> = self.declined.iter().filter(|(_, known)| **known == client).map(|(leg, _)| *leg).collect();
+            for leg in over {
+                self.declined.remove(&leg);
+                self.legs.touch(leg);
+            }
         }
         while let Some(id) = self.legs.next_touched() {
             let record = self.record(id);
@@ -106,7 +120,8 @@ impl UserAgent {
     /// Every leg's bytes, for a snapshot.
     pub fn all_written(&self) -> impl Iterator<Item = (LegId, Vec<u8>)> {
         let live = self.legs.iter().map(|(id, _)| id);
-        live.chain(self.refused.keys().copied()).filter_map(|id| Some((id, self.record(id)?)))
+        let over = self.refused.keys().chain(self.declined.keys()).copied();
+        live.chain(over).filter_map(|id| Some((id, self.record(id)?)))
     }
 
     /// Takes up a leg of a former life, in whatever state it was, and goes on: what may have been lost with that life is sent
@@ -127,13 +142,22 @@ impl UserAgent {
                 let server = self.servers.restore_refusal(now, id, refusal, &mut self.out);
                 self.refused.insert(id, server);
             }
+            Record::Declined { network, mut declined } => {
+                if self.legs.contains_key(&id) || self.declined.contains_key(&id) {
+                    return Err(RestoreLegError::Known);
+                }
+                declined.hop.network = self.network_named(&network)?;
+                let client = self.clients.restore_declined(now, Owner::Dial(id), declined, &mut self.out);
+                self.declined.insert(id, client);
+            }
         }
         self.written.insert(id, bytes.to_vec());
         Ok(())
     }
 
     fn restore_live(&mut self, now: Moment, id: LegId, record: LegRecord) -> Result<(), RestoreLegError> {
-        let LegRecord { talk, silent, stage, unacknowledged, change } = record;
+        let LegRecord { mut talk, silent, stage, unacknowledged, change, described } = record;
+        talk.terms.timer = talk.terms.timer.map(|timer| timer.restored(now));
         let network = self.network_named(&talk.network)?;
         if self.legs.contains_key(&id) || self.by_tag.contains_key(&talk.dialog.local_tag) {
             return Err(RestoreLegError::Known);
@@ -148,21 +172,20 @@ impl UserAgent {
                 resume = Resume::Provisional(body);
                 State::Invited { server, reply, offer, answer, cseq, status }
             }
-            Stage::Dialling { branch, unheard, cancel } => {
+            Stage::Dialling { branch, provisional, cancel, asked_s, rest } => {
                 let dialog = &talk.dialog;
                 let head = dialog.ack(self.sent_by(network), branch, dialog.local_cseq);
-                let provisional = unheard.is_none();
-                let request = unheard.map(|rest| [head.writer(Method::Invite).so_far(), &rest].concat());
+                let request = (!provisional).then(|| dial::invite(&head, asked_s, talk.terms.min_se_s, &rest));
                 let hop = Hop { network, to: dialog.peer };
                 let client = self.clients.restore_invite(now, Owner::Dial(id), hop, head.clone(), request, &mut self.out);
                 if let Cancel::Sent(reason) = cancel {
                     resume = Resume::Cancel(reason);
                 }
-                State::Dialling { client, head: Box::new(head), provisional, cancel }
+                State::Dialling { client, head: Box::new(head), provisional, cancel, asked_s, rest }
             }
             Stage::Live => State::Live,
-            Stage::Ending { acknowledged } => {
-                resume = Resume::Bye(acknowledged);
+            Stage::Ending => {
+                resume = Resume::Bye;
                 State::Live
             }
         };
@@ -176,15 +199,15 @@ impl UserAgent {
         leg.sign_by = Some(now + SIGN_WITHIN);
         leg.unacknowledged = unacknowledged.map(|waiting| waiting.restored(now, network));
         leg.change = change.map_or(Change::None, |(local, direction)| Change::Wanted { at: now, local, direction });
+        (leg.described, leg.heard) = (described.unwrap_or_default(), now);
         self.add_leg(id, leg);
         match resume {
             Resume::Nothing => {}
             Resume::Provisional(body) => self.say_provisional(now, id, &body),
             Resume::Cancel(reason) => self.send_cancel(now, id, reason),
-            Resume::Bye(acknowledged) => {
-                if let Some(cseq) = acknowledged {
-                    self.send_ack(id, cseq);
-                }
+            Resume::Bye => {
+                // The ACK of the answer that we hung up on may be lost with the BYE.
+                self.acknowledge_again(id);
                 self.send_bye(now, id, None);
             }
         }
@@ -199,6 +222,8 @@ impl UserAgent {
         let is_ours = answered.to.tag().unwrap_or_default() == leg.talk.dialog.remote_tag;
         match response.status {
             ..=199 => {}
+            // Another INVITE of this call is on its way.
+            200..=299 if !matches!(leg.state, State::Live | State::Ending) => {}
             200..=299 if is_ours => self.acknowledge(id, response),
             200..=299 => self.end_fork(now, id, from, response, answered),
             300.. => {
@@ -211,17 +236,21 @@ impl UserAgent {
         }
     }
 
-    /// The answered leg in whose dialog the request of this response was sent.
+    /// The leg in whose dialog the request of this response was sent.
     fn leg_that_asked(&self, response: &Response) -> Option<(LegId, &Leg)> {
         let from = NameAddr::parse(response.headers.get(Name::From)?).ok()?;
         let id = *self.by_tag.get(&u64::from_str_radix(from.tag()?, 16).ok()?)?;
-        let leg = self.legs.get(&id).filter(|leg| matches!(leg.state, State::Live | State::Ending))?;
+        let leg = self.legs.get(&id)?;
         (response.headers.get(Name::CallId) == Some(leg.talk.dialog.call_id.as_str())).then_some((id, leg))
     }
 
     fn record(&self, id: LegId) -> Option<Vec<u8>> {
         let record = match self.legs.get(&id) {
             Some(leg) => Record::Leg(Box::new(self.leg_record(leg)?)),
+            None if self.declined.contains_key(&id) => {
+                let declined = self.clients.declined(*self.declined.get(&id)?)?;
+                Record::Declined { network: self.network(declined.hop.network)?.name.clone(), declined }
+            }
             None => {
                 let refusal = self.servers.refusal(*self.refused.get(&id)?)?;
                 Record::Refused { network: self.network(refusal.hop.network)?.name.clone(), refusal }
@@ -240,23 +269,30 @@ impl UserAgent {
                 cseq: *cseq,
                 status: *status,
             },
-            State::Dialling { client, head, cancel, .. } => {
-                let request = self.clients.unheard(*client);
-                let rest = request.and_then(|request| request.strip_prefix(head.writer(Method::Invite).so_far()));
-                Stage::Dialling { branch: head.branch, unheard: rest.map(<[u8]>::to_vec), cancel: *cancel }
-            }
+            State::Dialling { head, provisional, cancel, asked_s, rest, .. } => Stage::Dialling {
+                branch: head.branch,
+                provisional: *provisional,
+                cancel: *cancel,
+                asked_s: *asked_s,
+                // Only a 422 makes one that was heard be said again.
+                rest: if *provisional && asked_s.is_none() { Vec::new() } else { rest.clone() },
+            },
             State::Live => Stage::Live,
-            State::Ending => Stage::Ending { acknowledged: leg.acknowledged },
+            State::Ending => Stage::Ending,
         };
         let change = match leg.change {
             Change::None => None,
+            Change::Refreshing { next } => next,
             Change::Wanted { local, direction, .. } | Change::Sent { next: Some((local, direction)), .. } => {
                 Some((local, direction))
             }
             Change::Sent { local, direction, next: None } => Some((local, direction)),
         };
         let (talk, unacknowledged) = (leg.talk.clone(), leg.unacknowledged.clone());
-        Some(LegRecord { talk, silent: leg.silent, stage, unacknowledged, change })
+        // An UPDATE refreshes without it.
+        let repeats = !talk.terms.by_update && talk.terms.timer.is_some_and(|timer| timer.refresher == Refresher::Us);
+        let described = repeats.then(|| leg.described.clone());
+        Some(LegRecord { talk, silent: leg.silent, stage, unacknowledged, change, described })
     }
 
     fn network_named(&self, name: &str) -> Result<usize, RestoreLegError> {
@@ -272,5 +308,5 @@ enum Resume {
     Nothing,
     Provisional(Vec<u8>),
     Cancel(Option<HangUpReason>),
-    Bye(Option<u32>),
+    Bye,
 }

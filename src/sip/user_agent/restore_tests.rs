@@ -27,11 +27,43 @@ enum Act {
 }
 use Act::*;
 
-/// Long enough for everything lost to be said again, and for a re-INVITE to be tried again after a 491.
-const SETTLE: u64 = 8_000;
+/// Long enough for everything lost to be said again, also after a glare (RFC 3261 §14.1: up to 4 s).
+const SETTLE: u64 = 5_000;
 
 /// Who does what, and how many milliseconds pass before the next.
 type Script = &'static [(Who, Act, u64)];
+
+/// Long enough for two refreshes of the shortest session (RFC 4028 §4: 90 s).
+const TWO_REFRESHES: u64 = 100_000;
+
+/// Who dials asks for a session timer; whether both know UPDATE.
+struct Timers {
+    by_update: bool,
+}
+
+const REFRESHED: &[(&str, Script, Timers)] = &[
+    (
+        "they refresh by UPDATE",
+        &[(City, Dial, SETTLE), (Line, Answer, TWO_REFRESHES), (City, HangUp, SETTLE)],
+        Timers { by_update: true },
+    ),
+    (
+        "they refresh by re-INVITE",
+        &[(City, Dial, SETTLE), (Line, Answer, TWO_REFRESHES), (Line, HangUp, SETTLE)],
+        Timers { by_update: false },
+    ),
+    (
+        "we refresh by UPDATE, and hold meanwhile",
+        &[(Line, Dial, SETTLE), (City, Answer, TWO_REFRESHES), (Line, Hold, TWO_REFRESHES), (Line, HangUp, SETTLE)],
+        Timers { by_update: true },
+    ),
+    (
+        "we refresh by re-INVITE, and they hold meanwhile",
+        &[(Line, Dial, SETTLE), (City, Answer, TWO_REFRESHES), (City, Hold, TWO_REFRESHES), (City, HangUp, SETTLE)],
+        Timers { by_update: false },
+    ),
+    ("we ask, they are busy", &[(Line, Dial, SETTLE), (City, Ring, SETTLE), (City, Busy, SETTLE)], Timers { by_update: true }),
+];
 
 const DIALOGUES: &[(&str, Script)] = &[
     (
@@ -71,27 +103,42 @@ const DIALOGUES: &[(&str, Script)] = &[
 #[test]
 fn a_line_killed_at_any_step_brings_every_dialogue_to_the_same_end() {
     for (name, script) in DIALOGUES {
-        let whole = play(script, None);
-        assert!(whole.is_clean(), "{name}: {:?}", whole.line.agent.counters());
-        assert_lawful(&whole.wire, name);
-        for turn in 1..=whole.turns {
-            for before_sending in [false, true] {
-                let kill = Kill { turn, before_sending };
-                let pair = play(script, Some(kill));
-                let what = format!("{name}, {kill:?}");
-                assert_lawful(&pair.wire, &what);
-                assert_eq!(
-                    ends(&pair.caller.events),
-                    ends(&whole.caller.events),
-                    "the city's end: {what}\n{}",
-                    shown(&pair.wire)
-                );
-                assert_eq!(ends(&pair.line.events), ends(&whole.line.events), "our end: {what}\n{}", shown(&pair.wire));
-                assert!(pair.is_clean(), "{what}: {:?} {:?}", pair.line.agent.counters(), pair.caller.agent.counters());
-                assert!(pair.line.written.is_empty(), "{what}: a record stays");
-            }
+        assert_survives(name, |kill| play(script, kill));
+    }
+}
+
+#[test]
+fn a_line_killed_at_any_step_goes_on_with_the_refreshes() {
+    for (name, script, Timers { by_update }) in REFRESHED {
+        let whole = assert_survives(name, |kill| {
+            let asks = |settings: &mut Settings| settings.session_expires_s = Some(90);
+            let pair = Pair { without_update: !by_update, kill, ..Pair::tuned(1, 0, asks, asks) };
+            play_to_end(pair, script)
+        });
+        let refreshes = whole.wire.iter().filter(|(_, text)| text.starts_with("UPDATE")).count();
+        let busy = script.iter().any(|(_, act, _)| matches!(act, Busy));
+        assert_eq!(refreshes > 0, *by_update && !busy, "{name}\n{}", shown(&whole.wire));
+    }
+}
+
+/// Plays a dialogue to its end, and then again with a kill at each of its turns. Returns the first.
+fn assert_survives(name: &str, play: impl Fn(Option<Kill>) -> Pair) -> Pair {
+    let whole = play(None);
+    assert!(whole.is_clean(), "{name}: {:?}", whole.line.agent.counters());
+    assert_lawful(&whole.wire, name);
+    for turn in 1..=whole.turns {
+        for before_sending in [false, true] {
+            let kill = Kill { turn, before_sending };
+            let pair = play(Some(kill));
+            let what = format!("{name}, {kill:?}");
+            assert_lawful(&pair.wire, &what);
+            assert_eq!(ends(&pair.caller.events), ends(&whole.caller.events), "the city's end: {what}\n{}", shown(&pair.wire));
+            assert_eq!(ends(&pair.line.events), ends(&whole.line.events), "our end: {what}\n{}", shown(&pair.wire));
+            assert!(pair.is_clean(), "{what}: {:?} {:?}", pair.line.agent.counters(), pair.caller.agent.counters());
+            assert!(pair.line.written.is_empty(), "{what}: a record stays");
         }
     }
+    whole
 }
 
 #[test]
@@ -154,9 +201,11 @@ fn restored(record: &[u8]) -> Result<(), RestoreLegError> {
 }
 
 fn play(script: &[(Who, Act, u64)], kill: Option<Kill>) -> Pair {
+    play_to_end(Pair { kill, ..Pair::new(1, 0) }, script)
+}
+
+fn play_to_end(pair: Pair, script: &[(Who, Act, u64)]) -> Pair {
     let finished = script.iter().any(|(_, act, _)| matches!(act, HangUp | Busy));
-    let mut pair = Pair::new(1, 0);
-    pair.kill = kill;
     let mut pair = play_from(pair, script);
     if finished {
         pair.run_for(200_000);
@@ -220,16 +269,14 @@ fn ends(events: &[Event]) -> Vec<String> {
                     | Event::Cancelled { .. }
             )
         })
-        .map(kind)
+        .map(|event| match event {
+            Event::Refused { status, .. } => format!("Refused {status}"),
+            // A call that another life heard first has another id.
+            other => format!("{other:?}").split(' ').next().unwrap().to_owned(),
+        })
         .collect();
     ends.extend(direction);
     ends
-}
-
-/// An event without its leg, whose id is another if the INVITE came to another life.
-fn kind(event: &Event) -> String {
-    let told = format!("{event:?}");
-    told.split_once(" {").map_or(told.clone(), |(kind, _)| kind.to_owned())
 }
 
 /// What the far end may see of us (RFC 3261 §12.2.1.1, §13.2.2.4, §13.3.1).
@@ -258,8 +305,9 @@ fn assert_lawful(wire: &[(bool, String)], what: &str) {
         finals.entry(field(response, "Via")).or_default().insert(response.lines().next().unwrap().to_owned());
     }
     assert!(finals.values().all(|statuses| statuses.len() == 1), "{finals:?}: {what}\n{}", shown(wire));
-    // An ACK for each 2xx.
-    for (number, _) in theirs().filter(|text| text.starts_with("SIP/2.0 2") && cseq(text).1 == "INVITE").map(cseq) {
+    // An ACK for each final answer.
+    let is_final = |text: &&str| text.starts_with("SIP/2.0 ") && !text.starts_with("SIP/2.0 1") && cseq(text).1 == "INVITE";
+    for (number, _) in theirs().filter(is_final).map(cseq) {
         let acked = ours().any(|text| method(text) == "ACK" && cseq(text).0 == number);
         assert!(acked, "no ACK for {number}: {what}\n{}", shown(wire));
     }

@@ -15,17 +15,23 @@ pub(super) struct Pair {
     pub caller: Side,
     pub line: Side,
     /// In the air, by time of arrival.
-    air: BTreeMap<(Moment, u64), (bool, Vec<u8>)>,
-    sent: u64,
-    dice: Dice,
+    pub air: BTreeMap<(Moment, u64), (bool, Vec<u8>)>,
+    pub sent: u64,
+    pub dice: Dice,
     /// Percent of datagrams lost and repeated.
-    trouble: u64,
+    pub trouble: u64,
     /// What went over the wire, and whether our line sent it.
     pub wire: Vec<(bool, String)>,
     /// Turns so far, and the one in which our line is killed.
     pub turns: u32,
     pub kill: Option<Kill>,
+    pub tunes: [Tune; 2],
+    /// Nobody's Allow lists UPDATE.
+    pub without_update: bool,
 }
+
+/// What a test wants different in the settings of one side.
+pub(super) type Tune = fn(&mut Settings);
 
 /// kill -9 once the records of a turn are written: before its datagrams leave, or after.
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +50,11 @@ pub(super) struct Side {
 }
 
 impl Side {
-    fn new(address: &str, peer: &str, seed: u64) -> Self {
+    fn new(address: &str, peer: &str, seed: u64, tune: Tune) -> Self {
         let address: SocketAddr = address.parse().unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         Self {
-            agent: UserAgent::new(settings(address, peer), IdSource::new(1), [seed; 4]),
+            agent: UserAgent::new(tuned(address, peer, tune), IdSource::new(1), [seed; 4]),
             address,
             events: Vec::new(),
             written: BTreeMap::new(),
@@ -94,18 +100,41 @@ pub(super) fn settings(address: SocketAddr, peer: SocketAddr) -> Settings {
         numbers: vec!["122".into()],
         feature_codes: vec!["*1".into()],
         limits: Limits::default(),
+        session_expires_s: None,
+        probe_held: None,
         realm: "dozvon".into(),
         product: "dozvon".into(),
     }
+}
+
+fn tuned(address: SocketAddr, peer: SocketAddr, tune: Tune) -> Settings {
+    let mut settings = settings(address, peer);
+    tune(&mut settings);
+    settings
 }
 
 pub(super) const DIALLED: LegId = LegId(7);
 
 impl Pair {
     pub fn new(seed: u64, trouble: u64) -> Self {
-        let (caller, line) = (Side::new(CITY, LINE, seed), Side::new(LINE, CITY, !seed));
-        let (air, dice) = (BTreeMap::new(), Dice::new([seed, 1, 2, 3]));
-        Self { now: Moment::from_secs(1), caller, line, air, sent: 0, dice, trouble, wire: Vec::new(), turns: 0, kill: None }
+        Self::tuned(seed, trouble, |_| {}, |_| {})
+    }
+
+    pub fn tuned(seed: u64, trouble: u64, caller: Tune, line: Tune) -> Self {
+        Self {
+            now: Moment::from_secs(1),
+            caller: Side::new(CITY, LINE, seed, caller),
+            line: Side::new(LINE, CITY, !seed, line),
+            air: BTreeMap::new(),
+            sent: 0,
+            dice: Dice::new([seed, 1, 2, 3]),
+            trouble,
+            wire: Vec::new(),
+            turns: 0,
+            kill: None,
+            tunes: [caller, line],
+            without_update: false,
+        }
     }
 
     pub fn dial(&mut self) {
@@ -135,7 +164,11 @@ impl Pair {
             if from_line && killed.is_some_and(|kill| kill.before_sending) {
                 break;
             }
-            while let Some(transmit) = side.agent.poll_transmit() {
+            while let Some(mut transmit) = side.agent.poll_transmit() {
+                if self.without_update {
+                    let text = String::from_utf8(transmit.bytes).unwrap();
+                    transmit.bytes = text.replace("INFO, UPDATE, REGISTER", "INFO, REGISTER").into_bytes();
+                }
                 self.wire.push((from_line, String::from_utf8(transmit.bytes.clone()).unwrap()));
                 let copies = match self.dice.next() % 100 {
                     roll if roll < self.trouble => 0,
@@ -157,7 +190,8 @@ impl Pair {
     /// Another life of our line begins with what is on its disk.
     pub fn restart(&mut self) {
         let seed = 1_000 + u64::from(self.turns);
-        self.line.agent = UserAgent::new(settings(self.line.address, self.caller.address), IdSource::new(2), [seed; 4]);
+        self.line.agent =
+            UserAgent::new(tuned(self.line.address, self.caller.address, self.tunes[1]), IdSource::new(2), [seed; 4]);
         for (leg, bytes) in self.line.written.clone() {
             self.line.agent.restore_leg(self.now, leg, &bytes).unwrap();
         }

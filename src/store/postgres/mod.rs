@@ -1,5 +1,7 @@
 //! The store in PostgreSQL, for lines of which the tables are to stand on a server: one writing connection, a few reading ones.
 
+pub mod lease;
+
 super::sql_modules!();
 
 use super::fold::Wanted;
@@ -39,10 +41,19 @@ impl PostgresStore {
     /// Takes a `postgres://` address and touches nothing: tables are made and brought up to date at first use, and again if that
     /// failed, so that an absent server keeps nobody from starting.
     pub fn new(url: &str) -> Result<Self, StoreError> {
+        Self::held(url, None)
+    }
+
+    /// For whom the lease is held: the tables take no facts from anybody else.
+    pub fn held(url: &str, holder: Option<&lease::Holder>) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(cannot("be found by its address"))?;
         let options = options
             .application_name("dozvon")
             .options([("statement_timeout", STATEMENT_MS), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS)]);
+        let options = match holder {
+            Some(holder) => options.options([("dozvon.lease", holder)]),
+            None => options,
+        };
         let writer = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
         let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(CONNECT);
         Ok(Self {
@@ -66,6 +77,11 @@ impl PostgresStore {
         let migrate = || async { sqlx::migrate!("migrations/postgres").run(&self.writer).await.map_err(StoreError::Migrate) };
         self.migrated.get_or_try_init(migrate).await.copied()
     }
+}
+
+/// Old versions of rows would stay in the table until the server finds time for them.
+async fn overwrite_deleted(pool: &Pool) -> sqlx::Result<()> {
+    sqlx::query("VACUUM people").execute(pool).await.map(drop)
 }
 
 async fn begin(pool: &Pool) -> sqlx::Result<Transaction<'static, Db>> {

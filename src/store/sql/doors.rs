@@ -1,6 +1,6 @@
 //! The store's doors onto this database.
 
-use super::{Database, cannot, delivery, fold, read, rows};
+use super::{Database, cannot, care, delivery, fold, overwrite_deleted, read, recordings, rows};
 use crate::store::*;
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ impl Store for Database {
     }
 
     async fn person_forget(&self, person: PersonId) -> Result<bool, StoreError> {
-        fold::person_forget(self.writer().await?, person).await.map_err(cannot("forget a person"))
+        let pool = self.writer().await?;
+        let known = fold::person_forget(pool, person).await.map_err(cannot("forget a person"))?;
+        overwrite_deleted(pool).await.map_err(cannot("overwrite what it forgot"))?;
+        Ok(known)
     }
 
     async fn ledger(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Ledger, StoreError> {
@@ -46,7 +49,27 @@ impl Store for Database {
     }
 
     async fn recordings(&self, call: CallId) -> Result<Vec<RecordingRow>, StoreError> {
-        answer(async { read::recordings(self.readers().await?, call).await }).await
+        answer(async { recordings::of_call(self.readers().await?, call).await }).await
+    }
+
+    async fn recordings_due(&self, step: RecordingStep, now: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        answer(async { recordings::due(self.readers().await?, step, now, limit).await }).await
+    }
+
+    async fn recording_tried(&self, file: &str, next_at: Moment) -> Result<(), StoreError> {
+        answer(async { recordings::tried(self.writer().await?, file, next_at).await }).await
+    }
+
+    async fn recordings_kept(&self, after: &str, before: Moment, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        answer(async { recordings::kept(self.readers().await?, after, before, limit).await }).await
+    }
+
+    async fn recording_files(&self) -> Result<Vec<String>, StoreError> {
+        answer(async { care::recording_files(self.readers().await?).await }).await
+    }
+
+    async fn orphans(&self) -> Result<Orphans, StoreError> {
+        answer(async { care::orphans(self.readers().await?).await }).await
     }
 
     async fn callbacks(&self, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Result<Vec<CallbackRow>, StoreError> {

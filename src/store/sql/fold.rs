@@ -42,6 +42,9 @@ pub async fn facts(pool: &Pool, facts: &[(u64, Stamped)], up_to: u64) -> Result<
     for handoff in std::mem::take(&mut held.settled) {
         sqlx::query("DELETE FROM handoff_attempts WHERE handoff = $1").bind(handoff).execute(&mut *db).await?;
     }
+    for file in std::mem::take(&mut held.stepped) {
+        sqlx::query("DELETE FROM recording_attempts WHERE file = $1").bind(file).execute(&mut *db).await?;
+    }
     for (table, rows) in held.changed() {
         write(&mut db, table, &rows).await?;
     }

@@ -122,20 +122,9 @@ pub async fn call(pool: &Pool, call: CallId) -> Result<Option<CallDetail>, Store
             })
         })
         .await?,
-        recordings: recordings(pool, call).await?,
+        recordings: super::recordings::of_call(pool, call).await?,
         handoffs: of_call(pool, call, "SELECT * FROM handoffs WHERE call = $1 ORDER BY handoff", handoff_row).await?,
     }))
-}
-
-pub async fn recordings(pool: &Pool, call: CallId) -> Rows<RecordingRow> {
-    of_call(pool, call, "SELECT * FROM recordings WHERE call = $1 ORDER BY started, file", |row| {
-        let ended = match row.time_if("ended")? {
-            Some(at) => Some(RecordingEnd { at, ms: row.id("ms")?, gaps: row.count("gaps")? }),
-            None => None,
-        };
-        Ok(RecordingRow { file: row.get("file")?, call: row.call()?, started: row.time("started")?, ended })
-    })
-    .await
 }
 
 pub async fn callbacks(pool: &Pool, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Rows<CallbackRow> {

@@ -1,5 +1,7 @@
 //! The embedded store: one SQLite file, one writer, a few readers.
 
+mod file;
+
 super::sql_modules!();
 
 use super::fold::Wanted;
@@ -45,8 +47,15 @@ impl SqliteStore {
             // The journal is the truth: after a power failure the tables may be behind it, never broken.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(LOCK_WAIT)
+            // What is forgotten is overwritten, not only let go.
+            .pragma("secure_delete", "on")
             .optimize_on_close(true, None);
-        let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOCK_WAIT);
+        // SQLite itself rolls a transaction back when the disk is full (sqlite.org/lang_transaction.html §3); the driver then takes
+        // its connection for one within a transaction for ever, and nothing could begin on it: it goes.
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(LOCK_WAIT)
+            .before_acquire(|connection, _| Box::pin(async { Ok(!sqlx::Connection::is_in_transaction(connection)) }));
         let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(LOCK_WAIT);
         Self {
             writer: writer.connect_lazy_with(options.clone().create_if_missing(true)),
@@ -69,6 +78,11 @@ impl SqliteStore {
         let migrate = || async { sqlx::migrate!("migrations/sqlite").run(&self.writer).await.map_err(StoreError::Migrate) };
         self.migrated.get_or_try_init(migrate).await.copied()
     }
+}
+
+/// Old pages with what was deleted would stay in the write-ahead file.
+async fn overwrite_deleted(pool: &Pool) -> sqlx::Result<()> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(pool).await.map(drop)
 }
 
 async fn begin(pool: &Pool) -> sqlx::Result<Transaction<'static, Db>> {
