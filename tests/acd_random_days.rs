@@ -6,7 +6,7 @@ use dozvon::acd::{
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
-use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId, TrunkId};
 use dozvon::routing::{AgentOrder, Policy};
 use dozvon::skills::Requirement;
 use std::collections::{BTreeMap, BTreeSet};
@@ -664,6 +664,7 @@ fn callback_rules(dice: &mut Dice) -> CallbackRules {
         hours: (0, [86_400, 2_000, 8_000][dice.below(3) as usize]),
         idle: dice.below(3) as u32,
         within: Duration::from_secs(dice.below(60)),
+        trunks: [TrunkId::from("city")].into(),
         regions: BTreeMap::new(),
     };
     let place_kept = Duration::from_secs(dice.below(40));

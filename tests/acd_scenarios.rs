@@ -14,7 +14,7 @@ use dozvon::acd::{
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
-use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId, TrunkId};
 use dozvon::skills::Requirement;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -424,6 +424,7 @@ fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
         hours: (0, 86_400),
         idle: 0,
         within: Duration::from_secs(7200),
+        trunks: [TrunkId::from("city")].into(),
         regions: BTreeMap::new(),
     };
     let of_region = OfRegion { ahead: 0, dial: true, within: Duration::from_secs(7200) };

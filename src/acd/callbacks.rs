@@ -239,7 +239,8 @@ impl Callbacks {
 
     /// When this person may be called next; `None` where people do it.
     pub fn may_call(&self, now: Moment, task: &Task) -> Option<Moment> {
-        let rules = self.rules.dial.as_ref().filter(|rules| rules.of(task.region).dial)?;
+        let rules =
+            self.rules.dial.as_ref().filter(|rules| rules.of(task.region).dial && rules.trunks.contains(&task.way.trunk))?;
         let rested = self.dialled.get(&task.person).map_or(now, |at| *at + rules.gap.max(LEAST_GAP));
         Some(rules.next_open(task.region, rested.max(now)))
     }
@@ -383,7 +384,15 @@ mod tests {
         let within = Duration::from_secs(2 * 3600);
         let barnaul = OfRegion { ahead: 7 * 3600, dial: true, within };
         let regions = BTreeMap::from([(RegionId(22), barnaul)]);
-        CallbackDialling { attempts: 3, gap: Duration::ZERO, hours: (9 * 3600, 21 * 3600), idle: 0, within, regions }
+        CallbackDialling {
+            attempts: 3,
+            gap: Duration::ZERO,
+            hours: (9 * 3600, 21 * 3600),
+            idle: 0,
+            within,
+            trunks: BTreeSet::new(),
+            regions,
+        }
     }
 
     fn hour(hour: u64) -> Moment {

@@ -16,6 +16,13 @@ use std::time::Duration;
 /// Nobody took the callback, or our trunk failed: it is looked at again after this.
 const REST: Duration = Duration::from_secs(60);
 
+/// A call out that is not to be gone on with; `began`: the engine knows of it.
+struct InTheAir {
+    call: CallId,
+    began: bool,
+    person: PersonId,
+}
+
 /// What becomes of calls that came in.
 impl Acd {
     /// The person's call is in the house; how it ends says how it goes on.
@@ -296,17 +303,19 @@ impl Acd {
         }
     }
 
-    /// As [`Acd::stand`]; gives the call out that was in the air, and whether the engine knows of it.
-    fn now_stands(&mut self, id: TaskId, standing: Standing) -> Option<(CallId, bool)> {
+    /// As [`Acd::stand`]; gives the call out that was in the air.
+    fn now_stands(&mut self, id: TaskId, standing: Standing) -> Option<InTheAir> {
         let task = self.callbacks.open.get(&id)?;
-        let (before, began) = (task.standing, task.began);
+        let (before, began, person) = (task.standing, task.began, task.person);
         self.stand(id, standing);
-        before.call().filter(|call| standing.call() != Some(*call)).map(|call| (call, began))
+        before.call().filter(|call| standing.call() != Some(*call)).map(|call| InTheAir { call, began, person })
     }
 
-    fn call_off(&mut self, now: Moment, called: Option<(CallId, bool)>) {
-        let Some((call, began)) = called else { return };
+    fn call_off(&mut self, now: Moment, called: Option<InTheAir>) {
+        let Some(InTheAir { call, began, person }) = called else { return };
         if self.talks_in(call).is_some() {
+            // The citizen's phone may have rung.
+            self.callbacks.was_dialled(now, person);
             self.callbacks.in_vain.insert(call);
         }
         let freed = self.forget_caller(call).and_then(|caller| self.withdraw_offer(caller.offer?)).map(|offer| offer.agent);
@@ -396,10 +405,10 @@ impl Acd {
     /// The citizen picked up, or did not; or the agent says whom they heard.
     pub(super) fn callback_attempted(&mut self, now: Moment, call: CallId, end: AttemptEnd) {
         let Some((id, task)) = self.callbacks.by_call(call) else { return };
-        let Standing::Called { reached, .. } = task.standing else { return };
+        let reached = matches!(task.standing, Standing::Called { reached: true, .. });
         let talk = self.talks_in(call);
         if end == AttemptEnd::Reached {
-            if reached {
+            if reached || talk.is_none() {
                 return;
             }
             self.callbacks.was_dialled(now, task.person);

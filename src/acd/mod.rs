@@ -384,6 +384,8 @@ pub struct CallbackDialling {
     pub idle: u32,
     /// A person is called within this time, counted in `hours`; in the last third of it the task competes with callers.
     pub within: Duration,
+    /// Over which calls can go out.
+    pub trunks: BTreeSet<TrunkId>,
     pub regions: BTreeMap<RegionId, OfRegion>,
 }
 

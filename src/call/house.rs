@@ -4,6 +4,7 @@ use super::request::AgentWish;
 use crate::acd;
 use crate::clock::{Clock, Moment};
 use crate::config::{AgentPhone, Config, Dialled, Step};
+use crate::facts::AttemptEnd;
 use crate::ids::*;
 use crate::ivr::{self, Script};
 use crate::sip;
@@ -160,6 +161,14 @@ impl House {
         }
     }
 
+    /// What a code says about whom a callback reached.
+    pub fn attempt_end(&self, code: &str) -> Option<AttemptEnd> {
+        let codes = &self.config.codes;
+        [(&codes.voicemail, AttemptEnd::Voicemail), (&codes.wrong_number, AttemptEnd::WrongNumber)]
+            .into_iter()
+            .find_map(|(known, end)| (known == code).then_some(end))
+    }
+
     /// Whether the calendar is open at this moment by the wall clock; a calendar that a reload took away counts as open, so that
     /// nobody is turned away by a mistake in a file.
     pub fn is_open(&self, calendar: &str, now: Moment, clock: &Clock) -> bool {
@@ -229,6 +238,7 @@ impl House {
                 hours: hours_of(config.callbacks.hours),
                 idle: config.callbacks.idle_agents,
                 within: config.callbacks.within,
+                trunks: config.trunks.iter().filter(|trunk| trunk.contact.is_some()).map(|trunk| trunk.name.clone()).collect(),
                 regions: config.regions.iter().map(|region| (region.code, self.of_region(region, now))).collect(),
             }),
             place_kept: config.callbacks.place_kept,

@@ -3,7 +3,7 @@
 use super::conductor::{Conductor, Work};
 use super::live_call::LiveCall;
 use crate::acd;
-use crate::facts::{AttemptEnd, Fact, Outcome, QueueLeft};
+use crate::facts::{AttemptEnd, Booking, Fact, Outcome, QueueLeft};
 use crate::ids::*;
 use crate::ivr;
 use crate::journal::Body;
@@ -67,6 +67,7 @@ impl Conductor {
                     self.work.push_back(Work::Talk(id, talk::Event::TransferWanted { route, steps }));
                 }
                 ivr::Command::HangUp { outcome } => self.work.push_back(Work::Talk(id, talk::Event::HangUpWanted { outcome })),
+                ivr::Command::BookCallback { queue, booking } => self.book_callback(id, queue, booking),
                 ivr::Command::Fact(fact) => {
                     if let Fact::ThemeChosen { theme, .. } = &fact
                         && let Some(call) = self.calls.get_mut(&id)
@@ -133,8 +134,12 @@ impl Conductor {
                     self.work.push_back(Work::Acd(acd::Event::TalkEnded { agent, call: id, by }));
                 }
                 talk::Command::CallbackAttempted { end } => {
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.answered |= end == AttemptEnd::Reached;
+                    }
                     self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
                 }
+                talk::Command::CallbackBooked { queue, booking } => self.callback_booked(id, queue, booking),
                 talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, FIRST, true),
                 talk::Command::RobotQuiet => self.work.push_back(Work::Ivr(id, ivr::Event::RouteHeard)),
                 talk::Command::RobotDone => self.dismiss_robot(id),
@@ -180,6 +185,29 @@ impl Conductor {
 
     // ---- calls out ----
 
+    /// Who has a number that we can dial is told by when; the talk leads them out of the queue.
+    fn book_callback(&mut self, id: CallId, queue: QueueId, booking: Booking) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let dialable = call.person.is_some_and(|person| self.phones.contains_key(&person)) && self.house.dials_out(&call.trunk);
+        match self.acd.callback_promise(self.now, call.region).filter(|_| dialable) {
+            Some(by) => {
+                self.work.push_back(Work::Talk(id, talk::Event::CallbackBooked { queue, booking }));
+                self.work.push_back(Work::Ivr(id, ivr::Event::CallbackBooked { within: by.since(self.now) }));
+            }
+            None => self.work.push_back(Work::Ivr(id, ivr::Event::CallbackRefused)),
+        }
+    }
+
+    fn callback_booked(&mut self, id: CallId, queue: QueueId, booking: Booking) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let (region, person, outcome) = (call.region, call.person, Outcome::CallbackBooked);
+        let way = acd::Way { trunk: call.trunk.clone(), dialled: call.dialled.clone() };
+        let (task, after) = (self.ids.task(), self.now.since(call.since));
+        let (queue, booked) = (Some(queue), Some(booking));
+        let missed = acd::Missed { task, call: id, region, queue, person, outcome, after, way, booked };
+        self.work.push_back(Work::Acd(acd::Event::CallMissed(missed)));
+    }
+
     /// The call that carries out a task, as the facts know it; its talk waits for the agent's offer, which follows.
     fn call_back(&mut self, id: CallId, task: TaskId, missed: CallId, queue: QueueId) {
         let Some(known) = self.live.get(id).cloned() else { return };
@@ -191,8 +219,9 @@ impl Conductor {
             return self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
         };
         let citizen = self.ids.leg();
-        self.append(Body::CalledBack { call: id, citizen, queue: queue.clone() });
-        let talk = Talk::calling_back(id, citizen, queue, self.now);
+        let recorded = self.house.is_recorded(&queue);
+        self.append(Body::CalledBack { call: id, citizen, queue: queue.clone(), recorded });
+        let talk = Talk::calling_back(id, citizen, queue, recorded, self.now);
         let mut call = LiveCall::revived(id, &known, Some(phone), talk, None);
         call.callback = Some((task, missed));
         tracing::info!(call = %id, %task, "a callback begins");

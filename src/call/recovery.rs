@@ -116,8 +116,8 @@ pub fn restore(
                 let robot = script(&id, version).map(|script| Ivr::new(call, script, LiveCall::FIRST_PLAY));
                 restored.calls.insert(call, Brains { talk: Talk::new(call, citizen, at), robot });
             }
-            Body::CalledBack { call, citizen, queue } => {
-                let talk = Talk::calling_back(call, citizen, queue, at);
+            Body::CalledBack { call, citizen, queue, recorded } => {
+                let talk = Talk::calling_back(call, citizen, queue, recorded, at);
                 restored.calls.insert(call, Brains { talk, robot: None });
             }
             Body::Turn { heard } => restored.heard = heard,

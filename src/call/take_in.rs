@@ -6,9 +6,9 @@ use super::live_call::LiveCall;
 use super::request::{AgentWish, Refusal, Request};
 use crate::acd;
 use crate::clock::Moment;
-use crate::facts::{AgentStateName, Fact, Outcome, TaskEnd};
+use crate::facts::{AgentStateName, AttemptEnd, Fact, Outcome, TaskEnd};
 use crate::ids::*;
-use crate::ivr::{self, Ivr};
+use crate::ivr::{self, Ivr, Script};
 use crate::journal::{Body, Heard, PersonSeen};
 use crate::media::door::{MediaCommand, MediaEvent, Told};
 use crate::sip::{self, Invited};
@@ -140,6 +140,7 @@ impl Conductor {
             Request::PersonOf { phone, reply } => drop(reply.send(self.key.person(&phone))),
             Request::PersonForgotten { person, recordings, reply } => {
                 self.record(Fact::PersonForgotten { person, recordings });
+                self.phones.remove(&person);
                 self.release_at = Moment::ZERO;
                 drop(reply.send(self.people.part().map_err(|error| Refusal::Invalid(error.to_string()))));
             }
@@ -208,6 +209,7 @@ impl Conductor {
             script: number.script.id.clone(),
             version: number.script.version,
         });
+        let begins = self.resumed(person, &number.script).unwrap_or(ivr::Event::Started);
         self.legs.invited(&mut self.acts, invited.leg, id, invited.network, invited.caller.clone(), invited.offer);
         let call = LiveCall {
             id,
@@ -219,6 +221,7 @@ impl Conductor {
             citizen: invited.leg,
             talk: Talk::new(id, invited.leg, self.now),
             callback: None,
+            agent_keys: String::new(),
             robot: Some(Ivr::new(id, number.script, LiveCall::FIRST_PLAY)),
             queue: None,
             theme: None,
@@ -231,7 +234,14 @@ impl Conductor {
             timer: None,
         };
         self.calls.insert(id, call);
-        self.work.push_back(Work::Ivr(id, ivr::Event::Started));
+        self.work.push_back(Work::Ivr(id, begins));
+        self.work.extend(person.map(|person| Work::Acd(acd::Event::PersonRings { call: id, person })));
+    }
+
+    /// Whose place is kept goes back to it, where the script has words for that.
+    fn resumed(&self, person: Option<PersonId>, script: &Script) -> Option<ivr::Event> {
+        let queue = self.acd.place_kept(self.now, person?).filter(|_| self.house.config.callbacks.skip_menu)?;
+        Ivr::leads_back_to(script, &queue).then_some(ivr::Event::Resumed { queue })
     }
 
     /// A call that a limit turned away is entered too: nobody is forgotten because we were full.
@@ -307,6 +317,20 @@ impl Conductor {
         let Some(call) = self.legs.call_of(leg).and_then(|call| self.calls.get(&call)) else { return };
         if call.citizen == leg && self.legs.is_new_key(leg, digit, way, self.now) {
             self.tell_robot(leg, ivr::Event::Digit(digit));
+        } else if call.callback.is_some() && self.legs.is_new_key(leg, digit, way, self.now) {
+            self.agent_presses(call.id, digit);
+        }
+    }
+
+    /// In a callback's talk the agent says by a code that it is none.
+    fn agent_presses(&mut self, id: CallId, digit: char) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.agent_keys.push(digit);
+        let codes = &self.house.config.codes;
+        let code = codes.all().into_iter().find(|code| call.agent_keys.ends_with(code));
+        if let Some(end) = code.and_then(|code| self.house.attempt_end(code)) {
+            call.agent_keys.clear();
+            self.work.push_back(Work::Talk(id, talk::Event::NotReached { end }));
         }
     }
 
@@ -337,6 +361,12 @@ impl Conductor {
     }
 
     fn feature_code(&mut self, agent: AgentId, code: &str) {
+        if let Some(end) = self.house.attempt_end(code) {
+            if let Err(refusal) = self.agent_reached_nobody(&agent, end) {
+                tracing::info!(code, %refusal, "feature code refused");
+            }
+            return;
+        }
         match self.house.feature_code(code) {
             Some(wish) => {
                 if let Err(refusal) = self.agent_wish(agent, wish) {
@@ -365,6 +395,16 @@ impl Conductor {
         view.call
             .filter(|_| view.state == AgentStateName::Talking)
             .ok_or_else(|| Refusal::Invalid(format!("agent {agent} is not talking with anybody")))
+    }
+
+    /// The agent heard a machine, or somebody else, in place of the citizen they were to call back.
+    fn agent_reached_nobody(&mut self, agent: &AgentId, end: AttemptEnd) -> Result<(), Refusal> {
+        let id = self.call_of_agent(agent)?;
+        if self.calls.get(&id).is_none_or(|call| call.callback.is_none()) {
+            return Err(Refusal::Invalid(format!("agent {agent} is not calling anybody back")));
+        }
+        self.work.push_back(Work::Talk(id, talk::Event::NotReached { end }));
+        Ok(())
     }
 
     fn agent_transfers(&mut self, agent: &AgentId, route: &RouteId) -> Result<(), Refusal> {

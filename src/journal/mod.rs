@@ -77,6 +77,7 @@ pub enum Body {
         call: CallId,
         citizen: LegId,
         queue: QueueId,
+        recorded: bool,
     },
 }
 
