@@ -141,6 +141,9 @@ impl Scene {
             return self.send(Event::EngineStarted { epoch: 2, kept: Default::default() });
         }
         let words: Vec<&str> = what.split_whitespace().collect();
+        if let ["task", task, "tried", "by", "hand:", end] = words[..] {
+            return self.send(Event::TaskTried { task: TaskId(number(task)?), end: word::<AttemptEnd>(end)? });
+        }
         let agent = || AgentId::from(words[0]);
         let event = match &words[1..] {
             ["ready", "with", ..] => {

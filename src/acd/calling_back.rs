@@ -154,6 +154,20 @@ impl Acd {
     }
 }
 
+impl Acd {
+    /// The task is in nobody's hand again; it counts as an attempt like those of ours.
+    pub(super) fn task_tried(&mut self, now: Moment, id: TaskId, end: AttemptEnd) {
+        let Some(task) = self.callbacks.open.get_mut(&id) else { return };
+        if task.standing.call().is_some() {
+            return;
+        }
+        task.taken_by = None;
+        task.sought = task.sought.saturating_add(1);
+        let call = CallId::of_callback(id, task.sought);
+        self.attempt_ends(now, id, call, end);
+    }
+}
+
 /// Where a task stands.
 impl Acd {
     /// The gap or the night is over, the evening came, or the promise presses.
@@ -308,6 +322,10 @@ impl Acd {
         let task = self.callbacks.open.get(&id)?;
         let (before, began, person) = (task.standing, task.began, task.person);
         self.stand(id, standing);
+        if matches!(before, Standing::Called { reached: true, .. }) {
+            // A talk goes on.
+            return None;
+        }
         before.call().filter(|call| standing.call() != Some(*call)).map(|call| InTheAir { call, began, person })
     }
 

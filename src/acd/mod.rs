@@ -111,6 +111,7 @@ impl Acd {
             Event::TaskClosed { task, how } => self.task_closed(now, task, how),
             Event::CallbackAttempted { call, end } => self.callback_attempted(now, call, end),
             Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
+            Event::TaskTried { task, end } => self.task_tried(now, task, end),
             Event::PersonRings { call, person } => self.person_rings(now, call, person),
         }
     }
@@ -235,6 +236,11 @@ pub enum Event {
     PersonRings {
         call: CallId,
         person: PersonId,
+    },
+    /// An operator has tried by hand, without an agent's phone or a call of ours, and reached nobody.
+    TaskTried {
+        task: TaskId,
+        end: AttemptEnd,
     },
 }
 

@@ -125,6 +125,8 @@ impl Conductor {
             Request::PauseRecording { agent, paused, reply } => drop(reply.send(self.pause_recording(&agent, paused))),
             Request::TaskTaken { task, agent, reply } => drop(reply.send(self.task_taken(task, agent))),
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
+            Request::TaskTried { task, end, reply } => drop(reply.send(self.task_tried(task, end))),
+            Request::OpenCallbacks(reply) => drop(reply.send(self.callbacks())),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
             Request::RecordingNews(fact) => self.record(fact),
@@ -434,6 +436,19 @@ impl Conductor {
             Some(other) => Err(Refusal::Invalid(format!("agent {other} has taken it"))),
             None => Err(Refusal::Invalid(format!("agent {agent} cannot take it"))),
         }
+    }
+
+    /// While the engine itself talks with them, it is the agent's word that they are not who was to be called.
+    fn task_tried(&mut self, task: TaskId, end: AttemptEnd) -> Result<(), Refusal> {
+        if !self.acd.open_callbacks(None).any(|open| open.task == task) {
+            return Err(Refusal::NotFound(format!("open task {}", task.0)));
+        }
+        let live = self.calls.values().find(|call| call.callback.is_some_and(|(of, _)| of == task)).map(|call| call.id);
+        self.work.push_back(match live {
+            Some(call) => Work::Talk(call, talk::Event::NotReached { end }),
+            None => Work::Acd(acd::Event::TaskTried { task, end }),
+        });
+        Ok(())
     }
 
     fn task_closed(&mut self, task: TaskId, how: TaskEnd) -> Result<(), Refusal> {
