@@ -106,7 +106,7 @@ fn a_lived_day_played_again_ends_as_it_was_lived() {
                 assert_eq!(then.service, call.service);
                 assert!(then.patience >= answered.since(call.at));
             }
-            Outcome::Abandoned => assert_eq!(then.patience, call.patience),
+            Outcome::Abandoned | Outcome::CallbackBooked => assert_eq!(then.patience, call.patience),
         }
     }
     let again = simulate(&day.trace, &day.roster, Router::Default, Duration::ZERO);

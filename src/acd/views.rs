@@ -56,6 +56,11 @@ impl Acd {
         Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
     }
 
+    /// How long a caller who waits may expect to wait on; `None` while nothing is known.
+    pub fn expected_wait(&self, call: CallId) -> Option<Duration> {
+        self.queues[self.callers.get(&call)?.queue].pace.wait(self.position_of(call)?)
+    }
+
     /// Whether the caller has waited so long that nobody who entered later goes first.
     pub fn is_overdue(&self, call: CallId) -> bool {
         self.callers.get(&call).is_some_and(|caller| caller.rank.overdue.0)
