@@ -125,6 +125,8 @@ impl Floor for EngineFloor {
                 }
                 Command::Withdraw { call, .. } => return Some(Ring::Stops { call: number(call) }),
                 Command::Announce { .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                // Nobody is owed a call here.
+                Command::CallBack { .. } | Command::CallbackOff { .. } => {}
             }
         }
         None
