@@ -172,7 +172,8 @@ impl Talk {
         Self { out, recording: recorded, may_record: recorded, stage, ..Self::new(call, citizen, now) }
     }
 
-    fn is_unreached(&self) -> bool {
+    /// Whether this call goes out and its citizen has not picked up yet.
+    pub fn is_unreached(&self) -> bool {
         matches!(self.out, Some(Out::Unreached { .. }))
     }
 
