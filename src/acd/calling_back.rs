@@ -233,7 +233,7 @@ impl Acd {
 
     fn seek_idle_agent(&mut self, now: Moment, id: TaskId, queue: QueueNo) {
         let Some(task) = self.callbacks.open.get(&id) else { return };
-        if self.groups.staff(queue).ready <= self.agents_kept_idle() {
+        if self.groups.staff(queue).ready <= self.agents_kept_idle(queue) {
             return;
         }
         let sought = caller_of(now, task, CallId::of_callback(id, task.sought), queue, (now, id.0));
@@ -279,8 +279,9 @@ impl Acd {
         }
     }
 
-    fn agents_kept_idle(&self) -> u32 {
-        self.callbacks.rules.dial.as_ref().map_or(0, |rules| rules.idle)
+    fn agents_kept_idle(&self, queue: QueueNo) -> u32 {
+        let half_the_root = || (self.groups.staff(queue).on_duty / 4).isqrt();
+        self.callbacks.rules.dial.as_ref().map_or(0, |rules| rules.idle.unwrap_or_else(half_the_root))
     }
 
     /// Where the new rules want every task that is in nobody's hand; the free agents choose afterwards.
@@ -353,7 +354,7 @@ impl Acd {
         loop {
             let serves = &self.groups[self.agents[no].group].serves;
             let counted = u32::from(matches!(self.agents[no].state, State::Ready { .. }));
-            let enough = |queue: QueueNo| self.groups.staff(queue).ready >= self.agents_kept_idle() + counted;
+            let enough = |queue: QueueNo| self.groups.staff(queue).ready >= self.agents_kept_idle(queue) + counted;
             let at_once = serves.iter().filter(|serves| serves.from == Stage::default() && enough(serves.queue));
             let first = at_once.filter_map(|serves| self.callbacks.due.get(&serves.queue)?.first().copied()).min();
             let Some((_, id)) = first else { return false };

@@ -39,8 +39,8 @@ impl Default for Callbacks {
             attempts: 3,
             gap: Duration::from_secs(1_800),
             hours: (9 * HOUR, 21 * HOUR),
-            idle: 0,
-            within: Duration::from_secs(4 * 3_600),
+            idle: None,
+            within: Duration::from_secs(6 * 3_600),
             trunks: BTreeSet::from([TrunkId::from(TRUNK)]),
             regions: BTreeMap::new(),
         };
@@ -99,7 +99,7 @@ impl FromStr for Callbacks {
                 "gap_s" => it.dialling.gap = seconds(900.0, 86_400.0)?,
                 "from_h" => it.dialling.hours.0 = number(0.0, 23.0)? as u32 * HOUR,
                 "to_h" => it.dialling.hours.1 = number(1.0, 24.0)? as u32 * HOUR,
-                "idle_agents" => it.dialling.idle = number(0.0, 10_000.0)? as u32,
+                "idle_agents" => it.dialling.idle = Some(number(0.0, 10_000.0)? as u32),
                 "seed" => it.seed = number(0.0, 1e15)? as u64,
                 _ => return Err(format!("no key `{key}`; {KEYS}")),
             }
