@@ -272,7 +272,8 @@ impl Acd {
         if *with != call {
             return;
         }
-        let (then, wrap_up) = (then.clone(), self.queues[*queue].rules.wrap_up);
+        let (then, queue, wrap_up) = (then.clone(), *queue, self.queues[*queue].rules.wrap_up);
+        self.estimator.talk_ended(queue, now.since(self.agents[no].since) + wrap_up);
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
         if wrap_up.is_zero() || !self.agents[no].listed {
             self.agent_goes_on(now, no, then);

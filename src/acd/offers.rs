@@ -51,10 +51,10 @@ impl Acd {
         let State::Offered { then, .. } = &self.agents[offer.agent].state else { return };
         let then = then.clone();
         if let Some(caller) = self.callers.get(&offer.call) {
-            self.queues[offer.queue].pace.answered(now, caller.joined);
             self.demand.wait_ended(now, offer.queue, now.since(caller.rank.entered));
         }
         self.forget_caller(offer.call);
+        self.estimator.answered(now, offer.queue, offer.call);
         let agent = &mut self.agents[offer.agent];
         agent.answered();
         let fact = Fact::TalkStarted { call: offer.call, agent: agent.id.clone(), queue: self.queues[offer.queue].id.clone() };

@@ -1,0 +1,338 @@
+//! What a waiting caller may be told: a time within which four of five are answered, and the mean.
+//!
+//! The promise is the work before the caller over the agents who do it, times a factor that each queue learns from the promises it has
+//! kept and broken: quantile regression by stochastic gradient (Koenker & Bassett 1978), with a correction for the hour of the day that
+//! pushes back whatever is missing or too much of coverage (adaptive conformal inference: Gibbs & Candès, NeurIPS 2021; steps that
+//! become smaller: Angelopoulos, Barber & Bates, ICML 2024). Of whom it learns: callers who were answered. Who gave up before the
+//! promise ran out says nothing about it; who gave up after it is taken back. See docs/decisions/0011.
+
+use super::Acd;
+use super::queue::{QueueNo, Rank};
+use crate::clock::Moment;
+use crate::ids::{CallId, QueueId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The share of promises to be kept. A little over 0.8: callers who would have been late give up more often than others.
+const KEPT: f64 = 0.81;
+/// Answers after which a queue's promises are told to people.
+const ENOUGH: u32 = 4;
+const LEAST: f64 = 1.0;
+const MOST: f64 = 7_200.0;
+/// Until a queue knows better: talks of three minutes, promises of half as much again as the mean.
+const TALK: f64 = 180.0;
+const FACTOR: f64 = 1.5;
+const MEAN_OF_PROMISE: f64 = 0.6;
+/// Steps of learning: a queue's factor, its other weights, the hour's correction (at first, and what is left of it later).
+const FACTOR_STEP: f64 = 0.02;
+const WEIGHT_STEP: f64 = 0.01;
+const HOUR_STEP: f64 = 0.2;
+const HOUR_STEP_LEAST: f64 = 0.02;
+/// After so many promises the hour's step has shrunk by √2.
+const HOUR_SETTLES: f64 = 20.0;
+/// Promises made together fail together: the more of them are open, the less each one teaches.
+const SHARED_IN_QUEUE: f64 = 0.3;
+const SHARED_IN_ALL: f64 = 0.1;
+/// No weight goes further, whatever happens: a factor of 20 up or down.
+const WEIGHT_MOST: f64 = 3.0;
+/// The mean follows the last two hundred answers of its hour.
+const MEAN_KEPT: f64 = 0.995;
+
+/// How long a caller has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Four of five are answered within this.
+    pub promised: Duration,
+    pub mean: Duration,
+}
+
+/// What the floor looks like to a caller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct View {
+    /// 1 = next.
+    place: u32,
+    /// Agents on duty who may serve the queue.
+    agents: u32,
+    /// Who waits in other queues for the same agents.
+    rivals: u32,
+}
+
+/// All queues' learning, and the promises not yet judged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Estimator {
+    queues: Vec<Learned>,
+    hours: [Hour; 24],
+    promises: BTreeMap<CallId, Promise>,
+    /// Promises that time has not yet broken, the first to run out first.
+    running: BTreeSet<(Moment, CallId)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Learned {
+    /// Queues that share agents with this one.
+    rivals: Vec<QueueNo>,
+    weights: [f64; 4],
+    talk_s: f64,
+    talks: u32,
+    answers: u32,
+    open: u32,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Hour {
+    correction: f64,
+    judged: u32,
+    /// Waits and promises of those answered, in seconds, the older the less.
+    waited: f64,
+    promised: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Promise {
+    queue: QueueNo,
+    hour: u8,
+    made: Moment,
+    until: Moment,
+    signs: [f64; 3],
+    /// How much it taught when it was broken.
+    broken: Option<Lesson>,
+}
+
+/// How far a judgement moved the queue's weights and the hour's correction.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Lesson {
+    queue: f64,
+    hour: f64,
+}
+
+impl Default for Estimator {
+    fn default() -> Self {
+        Self { queues: Vec::new(), hours: [Hour::default(); 24], promises: BTreeMap::new(), running: BTreeSet::new() }
+    }
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self { rivals: Vec::new(), weights: [ln(FACTOR), 0.0, 0.0, 0.0], talk_s: TALK, talks: 0, answers: 0, open: 0 }
+    }
+}
+
+impl Default for Hour {
+    fn default() -> Self {
+        Self { correction: 0.0, judged: 0, waited: 100.0 * MEAN_OF_PROMISE, promised: 100.0 }
+    }
+}
+
+impl Acd {
+    /// What a caller who came to this queue now could be told; `None` as long as too little is known, or while nobody is on duty.
+    pub fn estimate_for_newcomer(&self, now: Moment, queue: &QueueId) -> Option<Estimate> {
+        let queue = self.queues.listed(queue)?;
+        if self.groups.staff(queue).ready > 0 {
+            return Some(Estimate { promised: Duration::ZERO, mean: Duration::ZERO });
+        }
+        self.estimate(now, queue, self.queues[queue].waiting.len() as u32 + 1)
+    }
+
+    /// How long the caller of this rank has still to wait.
+    pub(super) fn estimate_for(&self, now: Moment, queue: QueueNo, rank: &Rank) -> Option<Estimate> {
+        self.estimate(now, queue, self.queues[queue].position(rank))
+    }
+
+    fn estimate(&self, now: Moment, queue: QueueNo, place: u32) -> Option<Estimate> {
+        let view = self.view_at(queue, place)?;
+        self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view))
+    }
+
+    /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of.
+    pub(super) fn promise(&mut self, now: Moment, call: CallId) {
+        let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) else { return };
+        let queue = caller.queue;
+        if let Some(view) = self.view_at(queue, self.queues[queue].position(&caller.rank)) {
+            self.estimator.promise(now, call, queue, view);
+        }
+    }
+
+    /// The promise made to this caller, and the mean wait as it then was; `None` for who does not wait or was told nothing.
+    pub fn promise_of(&self, call: CallId) -> Option<Estimate> {
+        let promise = self.estimator.promises.get(&call)?;
+        let promised = promise.until.since(promise.made);
+        self.estimator.believed(promise.queue).then(|| Estimate { promised, mean: self.estimator.mean_of(promise.hour, promised) })
+    }
+
+    fn view_at(&self, queue: QueueNo, place: u32) -> Option<View> {
+        let agents = self.groups.staff(queue).on_duty;
+        let waiting = |no: &QueueNo| self.queues[*no].waiting.len() as u32;
+        let rivals = self.estimator.queues.get(queue.index())?.rivals.iter().map(waiting).sum();
+        (agents > 0).then_some(View { place, agents, rivals })
+    }
+
+    /// Which queues share agents, by the groups as they are.
+    pub(super) fn find_rivals(&mut self) {
+        let mut rivals: Vec<BTreeSet<QueueNo>> = vec![BTreeSet::new(); self.queues.numbers().count()];
+        for group in self.groups.iter() {
+            for serves in &group.serves {
+                rivals[serves.queue.index()].extend(group.serves.iter().map(|serves| serves.queue));
+            }
+        }
+        let rivals = self.queues.numbers().zip(rivals).map(|(no, mut rivals)| {
+            rivals.remove(&no);
+            rivals.into_iter().collect()
+        });
+        self.estimator.obey(rivals.collect());
+    }
+}
+
+impl Estimator {
+    fn obey(&mut self, rivals: Vec<Vec<QueueNo>>) {
+        self.queues.resize(rivals.len().max(self.queues.len()), Learned::default());
+        for (learned, rivals) in self.queues.iter_mut().zip(rivals) {
+            learned.rivals = rivals;
+        }
+    }
+
+    pub fn talk_ended(&mut self, queue: QueueNo, handled: Duration) {
+        let Some(learned) = self.queues.get_mut(queue.index()) else { return };
+        // The mean of the first hundred; then the older count less and less.
+        learned.talks = (learned.talks + 1).min(100);
+        learned.talk_s += (handled.as_secs_f64().max(LEAST) - learned.talk_s) / f64::from(learned.talks);
+    }
+
+    fn believed(&self, queue: QueueNo) -> bool {
+        self.queues.get(queue.index()).is_some_and(|learned| learned.answers >= ENOUGH)
+    }
+
+    fn estimate(&self, now: Moment, queue: QueueNo, view: View) -> Estimate {
+        let hour = hour_of(now);
+        let promised = self.promised(queue, hour, view);
+        Estimate { promised, mean: self.mean_of(hour, promised) }
+    }
+
+    fn promised(&self, queue: QueueNo, hour: u8, view: View) -> Duration {
+        let Some(learned) = self.queues.get(queue.index()) else { return Duration::ZERO };
+        let work = learned.talk_s * f64::from(view.place) / f64::from(view.agents);
+        let [factor, weights @ ..] = learned.weights;
+        let signs = signs(view);
+        let learned: f64 = weights.iter().zip(signs).map(|(weight, sign)| weight * sign).sum();
+        let promised = exp(ln(work) + factor + learned + self.hour(hour).correction);
+        Duration::from_millis((promised.clamp(LEAST, MOST) * 1_000.0) as u64)
+    }
+
+    fn mean_of(&self, hour: u8, promised: Duration) -> Duration {
+        let hour = self.hour(hour);
+        promised.mul_f64((hour.waited / hour.promised).clamp(0.05, 2.0))
+    }
+
+    fn promise(&mut self, now: Moment, call: CallId, queue: QueueNo, view: View) {
+        self.time_passes(now);
+        let hour = hour_of(now);
+        let until = now + self.promised(queue, hour, view);
+        let Some(learned) = self.queues.get_mut(queue.index()) else { return };
+        learned.open += 1;
+        self.promises.insert(call, Promise { queue, hour, made: now, until, signs: signs(view), broken: None });
+        self.running.insert((until, call));
+    }
+
+    /// A promise that has run out is broken, however long the caller has still to wait.
+    fn time_passes(&mut self, now: Moment) {
+        while let Some((until, call)) = self.running.first().copied().filter(|(until, _)| *until < now) {
+            self.running.remove(&(until, call));
+            if let Some(promise) = self.promises.get(&call).copied() {
+                let lesson = self.lesson(&promise, KEPT);
+                self.learn(&promise, lesson);
+                self.promises.insert(call, Promise { broken: Some(lesson), ..promise });
+            }
+        }
+    }
+
+    pub fn answered(&mut self, now: Moment, queue: QueueNo, call: CallId) {
+        if let Some(learned) = self.queues.get_mut(queue.index()) {
+            learned.answers = learned.answers.saturating_add(1);
+        }
+        let Some(promise) = self.end(now, call) else { return };
+        if promise.broken.is_none() {
+            let lesson = self.lesson(&promise, KEPT - 1.0);
+            self.learn(&promise, lesson);
+        }
+        let hour = &mut self.hours[usize::from(promise.hour)];
+        hour.judged = hour.judged.saturating_add(1);
+        hour.waited = MEAN_KEPT * hour.waited + now.since(promise.made).as_secs_f64();
+        hour.promised = MEAN_KEPT * hour.promised + promise.until.since(promise.made).as_secs_f64();
+    }
+
+    /// Gone without an answer.
+    pub fn left(&mut self, now: Moment, call: CallId) {
+        if let Some(promise) = self.end(now, call)
+            && let Some(Lesson { queue, hour }) = promise.broken
+        {
+            self.learn(&promise, Lesson { queue: -queue, hour: -hour });
+        }
+    }
+
+    fn end(&mut self, now: Moment, call: CallId) -> Option<Promise> {
+        self.time_passes(now);
+        let promise = self.promises.remove(&call)?;
+        self.running.remove(&(promise.until, call));
+        if let Some(learned) = self.queues.get_mut(promise.queue.index()) {
+            learned.open = learned.open.saturating_sub(1);
+        }
+        Some(promise)
+    }
+
+    fn lesson(&self, promise: &Promise, towards: f64) -> Lesson {
+        let open = self.queues.get(promise.queue.index()).map_or(0, |learned| learned.open);
+        let hour = self.hour(promise.hour);
+        let settled = (1.0 + f64::from(hour.judged) / HOUR_SETTLES).sqrt();
+        let step = (HOUR_STEP / settled).max(HOUR_STEP_LEAST);
+        Lesson {
+            queue: towards / (1.0 + SHARED_IN_QUEUE * f64::from(open)),
+            hour: towards * step / (1.0 + SHARED_IN_ALL * self.promises.len() as f64),
+        }
+    }
+
+    fn learn(&mut self, promise: &Promise, lesson: Lesson) {
+        let bounded = |weight: f64| weight.clamp(-WEIGHT_MOST, WEIGHT_MOST);
+        if let Some(Learned { weights: [factor, weights @ ..], .. }) = self.queues.get_mut(promise.queue.index()) {
+            *factor = bounded(*factor + FACTOR_STEP * lesson.queue);
+            for (weight, sign) in weights.iter_mut().zip(promise.signs) {
+                *weight = bounded(*weight + WEIGHT_STEP * lesson.queue * sign);
+            }
+        }
+        let hour = &mut self.hours[usize::from(promise.hour)];
+        hour.correction = bounded(hour.correction + lesson.hour);
+    }
+
+    fn hour(&self, hour: u8) -> Hour {
+        self.hours[usize::from(hour)]
+    }
+
+    /// Whether every promise is somebody's who waits.
+    pub fn is_sound(&self, waits: impl Fn(&CallId) -> bool) -> bool {
+        let known = self.running.iter().all(|(_, call)| self.promises.contains_key(call));
+        known && self.promises.iter().all(|(call, promise)| waits(call) && promise.queue.index() < self.queues.len())
+    }
+}
+
+/// How a caller's place stands to the work of the agents: what the plain quotient misses, each about 0 on an ordinary day.
+fn signs(view: View) -> [f64; 3] {
+    let (place, rivals, agents) = (f64::from(view.place.max(1)), f64::from(view.rivals), f64::from(view.agents.max(1)));
+    [ln(place) - 1.0, ln(1.0 + rivals) - ln(place), ln(agents) - ln(20.0)]
+}
+
+fn hour_of(now: Moment) -> u8 {
+    (now.as_unix_seconds() / 3_600 % 24) as u8
+}
+
+/// Nearly the natural logarithm: straight between powers of two, so that it is the same on every machine. [`exp`] undoes it exactly.
+fn ln(x: f64) -> f64 {
+    let bits = x.max(f64::MIN_POSITIVE).to_bits();
+    let exponent = (bits >> 52) as f64 - 1_023.0;
+    let fraction = (bits & ((1 << 52) - 1)) as f64 / (1_u64 << 52) as f64;
+    (exponent + fraction) * std::f64::consts::LN_2
+}
+
+fn exp(x: f64) -> f64 {
+    let power = (x / std::f64::consts::LN_2).clamp(-60.0, 60.0);
+    let whole = power.floor();
+    f64::from_bits(((whole + 1_023.0) as u64) << 52) * (1.0 + power - whole)
+}
