@@ -110,12 +110,12 @@ impl Acd {
     /// Never more than was told before, unless agents have left since; then that is said.
     fn wait_to_tell(&mut self, now: Moment, call: CallId) -> (Option<Duration>, bool) {
         let Some(caller) = self.callers.get(&call) else { return (None, false) };
-        let agents = self.groups.staff(caller.queue).on_duty;
-        let Some(fresh) = self.estimate_for(now, caller.queue, &caller.rank) else { return (None, false) };
-        let (wait, fewer_agents) = match caller.told {
-            Some(told) if agents < told.agents => (fresh.promised, fresh.promised > told.wait),
-            Some(told) => (fresh.promised.min(told.wait), false),
-            None => (fresh.promised, false),
+        let (agents, told) = (self.groups.staff(caller.queue).on_duty, caller.told);
+        let Some(rest) = self.rest_of_wait(now, call) else { return (None, false) };
+        let (wait, fewer_agents) = match told {
+            Some(told) if agents < told.agents => (rest, rest > told.wait),
+            Some(told) => (rest.min(told.wait), false),
+            None => (rest, false),
         };
         if let Some(caller) = self.callers.get_mut(&call) {
             caller.told = Some(Told { wait, agents });

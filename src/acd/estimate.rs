@@ -7,15 +7,15 @@
 //! promise ran out says nothing about it; who gave up after it is taken back. See docs/decisions/0011.
 
 use super::Acd;
-use super::queue::{QueueNo, Rank};
+use super::queue::QueueNo;
 use crate::clock::Moment;
 use crate::ids::{CallId, QueueId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The share of promises to be kept. A little over 0.8: callers who would have been late give up more often than others.
-const KEPT: f64 = 0.81;
+/// The share of promises to be kept.
+const KEPT: f64 = 0.8;
 /// Answers after which a queue's promises are told to people.
 const ENOUGH: u32 = 4;
 const LEAST: f64 = 1.0;
@@ -58,14 +58,23 @@ struct View {
     rivals: u32,
 }
 
+/// When a promise is made. Who still waits at an announcement is another crowd than who comes, with a correction of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Made {
+    OnEntry,
+    /// At the first announcement.
+    Waiting,
+}
+
 /// All queues' learning, and the promises not yet judged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Estimator {
     queues: Vec<Learned>,
-    hours: [Hour; 24],
-    promises: BTreeMap<CallId, Promise>,
+    on_entry: [Hour; 24],
+    waiting: [Hour; 24],
+    promises: BTreeMap<(CallId, Made), Promise>,
     /// Promises that time has not yet broken, the first to run out first.
-    running: BTreeSet<(Moment, CallId)>,
+    running: BTreeSet<(Moment, CallId, Made)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,24 +100,31 @@ struct Hour {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Promise {
     queue: QueueNo,
-    hour: u8,
-    made: Moment,
+    made: Made,
+    at: Moment,
     until: Moment,
     signs: [f64; 3],
-    /// How much it taught when it was broken.
-    broken: Option<Lesson>,
+    /// How far its end will move what is learned: settled when it is made, so that kept and broken promises weigh the same.
+    step: Step,
+    broken: bool,
 }
 
-/// How far a judgement moved the queue's weights and the hour's correction.
+/// Of the queue's weights and of the hour's correction.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Lesson {
+struct Step {
     queue: f64,
     hour: f64,
 }
 
 impl Default for Estimator {
     fn default() -> Self {
-        Self { queues: Vec::new(), hours: [Hour::default(); 24], promises: BTreeMap::new(), running: BTreeSet::new() }
+        Self {
+            queues: Vec::new(),
+            on_entry: [Hour::default(); 24],
+            waiting: [Hour::default(); 24],
+            promises: BTreeMap::new(),
+            running: BTreeSet::new(),
+        }
     }
 }
 
@@ -131,17 +147,19 @@ impl Acd {
         if self.groups.staff(queue).ready > 0 {
             return Some(Estimate { promised: Duration::ZERO, mean: Duration::ZERO });
         }
-        self.estimate(now, queue, self.queues[queue].waiting.len() as u32 + 1)
+        let view = self.view_at(queue, self.queues[queue].waiting.len() as u32 + 1)?;
+        self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view, Made::OnEntry))
     }
 
-    /// How long the caller of this rank has still to wait.
-    pub(super) fn estimate_for(&self, now: Moment, queue: QueueNo, rank: &Rank) -> Option<Estimate> {
-        self.estimate(now, queue, self.queues[queue].position(rank))
-    }
-
-    fn estimate(&self, now: Moment, queue: QueueNo, place: u32) -> Option<Estimate> {
-        let view = self.view_at(queue, place)?;
-        self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view))
+    /// How long a caller who waits has still to wait. What is told the first time is a promise.
+    pub(super) fn rest_of_wait(&mut self, now: Moment, call: CallId) -> Option<Duration> {
+        let caller = self.callers.get(&call)?;
+        let (queue, first) = (caller.queue, caller.told.is_none());
+        let view = self.view_at(queue, self.queues[queue].position(&caller.rank))?;
+        if first {
+            self.estimator.promise(now, call, queue, view, Made::Waiting);
+        }
+        self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view, Made::Waiting).promised)
     }
 
     /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of.
@@ -149,15 +167,15 @@ impl Acd {
         let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) else { return };
         let queue = caller.queue;
         if let Some(view) = self.view_at(queue, self.queues[queue].position(&caller.rank)) {
-            self.estimator.promise(now, call, queue, view);
+            self.estimator.promise(now, call, queue, view, Made::OnEntry);
         }
     }
 
-    /// The promise made to this caller, and the mean wait as it then was; `None` for who does not wait or was told nothing.
+    /// What a caller who waits was promised on entry; `None` for who does not wait, or while too little is known.
     pub fn promise_of(&self, call: CallId) -> Option<Estimate> {
-        let promise = self.estimator.promises.get(&call)?;
-        let promised = promise.until.since(promise.made);
-        self.estimator.believed(promise.queue).then(|| Estimate { promised, mean: self.estimator.mean_of(promise.hour, promised) })
+        let promise = self.estimator.promises.get(&(call, Made::OnEntry))?;
+        let mean = || self.estimator.mean_of(promise.at, Made::OnEntry, promise.length());
+        self.estimator.believed(promise.queue).then(|| Estimate { promised: promise.length(), mean: mean() })
     }
 
     fn view_at(&self, queue: QueueNo, place: u32) -> Option<View> {
@@ -202,45 +220,48 @@ impl Estimator {
         self.queues.get(queue.index()).is_some_and(|learned| learned.answers >= ENOUGH)
     }
 
-    fn estimate(&self, now: Moment, queue: QueueNo, view: View) -> Estimate {
-        let hour = hour_of(now);
-        let promised = self.promised(queue, hour, view);
-        Estimate { promised, mean: self.mean_of(hour, promised) }
+    fn estimate(&self, now: Moment, queue: QueueNo, view: View, made: Made) -> Estimate {
+        let promised = self.promised(now, queue, view, made);
+        Estimate { promised, mean: self.mean_of(now, made, promised) }
     }
 
-    fn promised(&self, queue: QueueNo, hour: u8, view: View) -> Duration {
+    fn promised(&self, now: Moment, queue: QueueNo, view: View, made: Made) -> Duration {
         let Some(learned) = self.queues.get(queue.index()) else { return Duration::ZERO };
         let work = learned.talk_s * f64::from(view.place) / f64::from(view.agents);
         let [factor, weights @ ..] = learned.weights;
         let signs = signs(view);
         let learned: f64 = weights.iter().zip(signs).map(|(weight, sign)| weight * sign).sum();
-        let promised = exp(ln(work) + factor + learned + self.hour(hour).correction);
+        let promised = exp(ln(work) + factor + learned + self.hour(now, made).correction);
         Duration::from_millis((promised.clamp(LEAST, MOST) * 1_000.0) as u64)
     }
 
-    fn mean_of(&self, hour: u8, promised: Duration) -> Duration {
-        let hour = self.hour(hour);
+    fn mean_of(&self, at: Moment, made: Made, promised: Duration) -> Duration {
+        let hour = self.hour(at, made);
         promised.mul_f64((hour.waited / hour.promised).clamp(0.05, 2.0))
     }
 
-    fn promise(&mut self, now: Moment, call: CallId, queue: QueueNo, view: View) {
+    fn promise(&mut self, now: Moment, call: CallId, queue: QueueNo, view: View, made: Made) {
         self.time_passes(now);
-        let hour = hour_of(now);
-        let until = now + self.promised(queue, hour, view);
-        let Some(learned) = self.queues.get_mut(queue.index()) else { return };
-        learned.open += 1;
-        self.promises.insert(call, Promise { queue, hour, made: now, until, signs: signs(view), broken: None });
-        self.running.insert((until, call));
+        if self.promises.contains_key(&(call, made)) {
+            return;
+        }
+        let until = now + self.promised(now, queue, view, made);
+        let step = self.step(now, queue, made);
+        if let (Some(learned), Made::OnEntry) = (self.queues.get_mut(queue.index()), made) {
+            learned.open += 1;
+        }
+        self.promises.insert((call, made), Promise { queue, made, at: now, until, signs: signs(view), step, broken: false });
+        self.running.insert((until, call, made));
     }
 
     /// A promise that has run out is broken, however long the caller has still to wait.
     fn time_passes(&mut self, now: Moment) {
-        while let Some((until, call)) = self.running.first().copied().filter(|(until, _)| *until < now) {
-            self.running.remove(&(until, call));
-            if let Some(promise) = self.promises.get(&call).copied() {
-                let lesson = self.lesson(&promise, KEPT);
-                self.learn(&promise, lesson);
-                self.promises.insert(call, Promise { broken: Some(lesson), ..promise });
+        while let Some((until, call, made)) = self.running.first().copied().filter(|(until, ..)| *until < now) {
+            self.running.remove(&(until, call, made));
+            if let Some(promise) = self.promises.get_mut(&(call, made)) {
+                promise.broken = true;
+                let promise = *promise;
+                self.learn(&promise, KEPT);
             }
         }
     }
@@ -249,67 +270,84 @@ impl Estimator {
         if let Some(learned) = self.queues.get_mut(queue.index()) {
             learned.answers = learned.answers.saturating_add(1);
         }
-        let Some(promise) = self.end(now, call) else { return };
-        if promise.broken.is_none() {
-            let lesson = self.lesson(&promise, KEPT - 1.0);
-            self.learn(&promise, lesson);
+        self.time_passes(now);
+        for promise in [Made::OnEntry, Made::Waiting].map(|made| self.end(call, made)).into_iter().flatten() {
+            if !promise.broken {
+                self.learn(&promise, KEPT - 1.0);
+            }
+            let hour = self.hour_mut(&promise);
+            hour.judged = hour.judged.saturating_add(1);
+            hour.waited = MEAN_KEPT * hour.waited + now.since(promise.at).as_secs_f64();
+            hour.promised = MEAN_KEPT * hour.promised + promise.length().as_secs_f64();
         }
-        let hour = &mut self.hours[usize::from(promise.hour)];
-        hour.judged = hour.judged.saturating_add(1);
-        hour.waited = MEAN_KEPT * hour.waited + now.since(promise.made).as_secs_f64();
-        hour.promised = MEAN_KEPT * hour.promised + promise.until.since(promise.made).as_secs_f64();
     }
 
     /// Gone without an answer.
     pub fn left(&mut self, now: Moment, call: CallId) {
-        if let Some(promise) = self.end(now, call)
-            && let Some(Lesson { queue, hour }) = promise.broken
-        {
-            self.learn(&promise, Lesson { queue: -queue, hour: -hour });
+        self.time_passes(now);
+        for promise in [Made::OnEntry, Made::Waiting].map(|made| self.end(call, made)).into_iter().flatten() {
+            if promise.broken {
+                self.learn(&promise, -KEPT);
+            }
         }
     }
 
-    fn end(&mut self, now: Moment, call: CallId) -> Option<Promise> {
-        self.time_passes(now);
-        let promise = self.promises.remove(&call)?;
-        self.running.remove(&(promise.until, call));
-        if let Some(learned) = self.queues.get_mut(promise.queue.index()) {
+    fn end(&mut self, call: CallId, made: Made) -> Option<Promise> {
+        let promise = self.promises.remove(&(call, made))?;
+        self.running.remove(&(promise.until, call, made));
+        if let (Some(learned), Made::OnEntry) = (self.queues.get_mut(promise.queue.index()), made) {
             learned.open = learned.open.saturating_sub(1);
         }
         Some(promise)
     }
 
-    fn lesson(&self, promise: &Promise, towards: f64) -> Lesson {
-        let open = self.queues.get(promise.queue.index()).map_or(0, |learned| learned.open);
-        let hour = self.hour(promise.hour);
-        let settled = (1.0 + f64::from(hour.judged) / HOUR_SETTLES).sqrt();
-        let step = (HOUR_STEP / settled).max(HOUR_STEP_LEAST);
-        Lesson {
-            queue: towards / (1.0 + SHARED_IN_QUEUE * f64::from(open)),
-            hour: towards * step / (1.0 + SHARED_IN_ALL * self.promises.len() as f64),
+    fn step(&self, now: Moment, queue: QueueNo, made: Made) -> Step {
+        let open = self.queues.get(queue.index()).map_or(0, |learned| learned.open);
+        let settled = (1.0 + f64::from(self.hour(now, made).judged) / HOUR_SETTLES).sqrt();
+        Step {
+            queue: 1.0 / (1.0 + SHARED_IN_QUEUE * f64::from(open)),
+            hour: (HOUR_STEP / settled).max(HOUR_STEP_LEAST) / (1.0 + SHARED_IN_ALL * self.promises.len() as f64),
         }
     }
 
-    fn learn(&mut self, promise: &Promise, lesson: Lesson) {
+    /// Above zero: promise more time.
+    fn learn(&mut self, promise: &Promise, lesson: f64) {
         let bounded = |weight: f64| weight.clamp(-WEIGHT_MOST, WEIGHT_MOST);
-        if let Some(Learned { weights: [factor, weights @ ..], .. }) = self.queues.get_mut(promise.queue.index()) {
-            *factor = bounded(*factor + FACTOR_STEP * lesson.queue);
+        let learned = self.queues.get_mut(promise.queue.index()).filter(|_| promise.made == Made::OnEntry);
+        if let Some(Learned { weights: [factor, weights @ ..], .. }) = learned {
+            *factor = bounded(*factor + FACTOR_STEP * promise.step.queue * lesson);
             for (weight, sign) in weights.iter_mut().zip(promise.signs) {
-                *weight = bounded(*weight + WEIGHT_STEP * lesson.queue * sign);
+                *weight = bounded(*weight + WEIGHT_STEP * promise.step.queue * lesson * sign);
             }
         }
-        let hour = &mut self.hours[usize::from(promise.hour)];
-        hour.correction = bounded(hour.correction + lesson.hour);
+        let hour = self.hour_mut(promise);
+        hour.correction = bounded(hour.correction + promise.step.hour * lesson);
     }
 
-    fn hour(&self, hour: u8) -> Hour {
-        self.hours[usize::from(hour)]
+    fn hour(&self, at: Moment, made: Made) -> Hour {
+        match made {
+            Made::OnEntry => self.on_entry[hour_of(at)],
+            Made::Waiting => self.waiting[hour_of(at)],
+        }
+    }
+
+    fn hour_mut(&mut self, promise: &Promise) -> &mut Hour {
+        match promise.made {
+            Made::OnEntry => &mut self.on_entry[hour_of(promise.at)],
+            Made::Waiting => &mut self.waiting[hour_of(promise.at)],
+        }
     }
 
     /// Whether every promise is somebody's who waits.
     pub fn is_sound(&self, waits: impl Fn(&CallId) -> bool) -> bool {
-        let known = self.running.iter().all(|(_, call)| self.promises.contains_key(call));
-        known && self.promises.iter().all(|(call, promise)| waits(call) && promise.queue.index() < self.queues.len())
+        let known = self.running.iter().all(|(_, call, made)| self.promises.contains_key(&(*call, *made)));
+        known && self.promises.iter().all(|((call, _), promise)| waits(call) && promise.queue.index() < self.queues.len())
+    }
+}
+
+impl Promise {
+    fn length(&self) -> Duration {
+        self.until.since(self.at)
     }
 }
 
@@ -319,8 +357,8 @@ fn signs(view: View) -> [f64; 3] {
     [ln(place) - 1.0, ln(1.0 + rivals) - ln(place), ln(agents) - ln(20.0)]
 }
 
-fn hour_of(now: Moment) -> u8 {
-    (now.as_unix_seconds() / 3_600 % 24) as u8
+fn hour_of(at: Moment) -> usize {
+    (at.as_unix_seconds() / 3_600 % 24) as usize
 }
 
 /// Nearly the natural logarithm: straight between powers of two, so that it is the same on every machine. [`exp`] undoes it exactly.

@@ -60,6 +60,9 @@ pub struct HourFigures {
     pub coverage: f64,
     /// The same of all told, those who gave up taken as censored (Kaplan & Meier 1958, over wait / promise).
     pub coverage_censored: f64,
+    /// Announcements made first to callers who were served, and the share answered within what was said.
+    pub announced: usize,
+    pub announced_coverage: f64,
     /// Of those served.
     pub mean_wait_s: f64,
     pub estimators: BTreeMap<&'static str, Errors>,
@@ -76,12 +79,10 @@ pub struct Errors {
     pub coverage: f64,
 }
 
-/// What was said over the line, the first time and again.
+/// What was said over the line, the first time and again; it never grows without a reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct AnnouncementFigures {
     pub said: usize,
-    /// Of first announcements to callers who were served: the share answered within it.
-    pub first_coverage: f64,
     /// Longer than what the same caller was told before, and said to be so because agents left.
     pub grew_with_reason: usize,
     /// Longer without a word.
@@ -138,11 +139,15 @@ fn summary(told: &[&Told]) -> HourFigures {
         (*name, errors)
     });
     let estimators: BTreeMap<_, _> = estimators.collect();
+    let first = |told: &&Told| told.said.first().map(|said| told.wait_s <= (said.after + said.wait).as_secs_f64());
+    let announced: Vec<bool> = served.iter().filter_map(first).collect();
     HourFigures {
         told: told.len(),
         served: served.len(),
         coverage: estimators.get("promised").map_or(0.0, |errors: &Errors| errors.coverage),
         coverage_censored: rounded(coverage_censored(told)),
+        announced: announced.len(),
+        announced_coverage: rounded(announced.iter().filter(|kept| **kept).count() as f64 / announced.len().max(1) as f64),
         mean_wait_s: over(&|told| told.wait_s),
         estimators,
     }
@@ -163,7 +168,6 @@ fn coverage_censored(told: &[&Told]) -> f64 {
 
 fn announcements(told: &[Told]) -> AnnouncementFigures {
     let mut figures = AnnouncementFigures::default();
-    let (mut first, mut kept) = (0_usize, 0_usize);
     for one in told {
         figures.said += one.said.len();
         for pair in one.said.windows(2) {
@@ -174,12 +178,7 @@ fn announcements(told: &[Told]) -> AnnouncementFigures {
                 figures.grew_without_reason += usize::from(!after.fewer_agents);
             }
         }
-        if let (Some(said), true) = (one.said.first(), one.served) {
-            first += 1;
-            kept += usize::from(one.wait_s <= (said.after + said.wait).as_secs_f64());
-        }
     }
-    figures.first_coverage = rounded(kept as f64 / first.max(1) as f64);
     figures
 }
 
