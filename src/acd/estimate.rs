@@ -67,7 +67,7 @@ enum Made {
 }
 
 /// All queues' learning, and the promises not yet judged.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Estimator {
     queues: Vec<Learned>,
     on_entry: [Hour; 24],
@@ -82,6 +82,8 @@ struct Learned {
     /// Queues that share agents with this one.
     rivals: Vec<QueueNo>,
     weights: [f64; 4],
+    /// What a caller costs an agent: the ring, and the talk with its wrap-up.
+    ring_s: f64,
     talk_s: f64,
     talks: u32,
     answers: u32,
@@ -116,21 +118,17 @@ struct Step {
     hour: f64,
 }
 
-impl Default for Estimator {
-    fn default() -> Self {
-        Self {
-            queues: Vec::new(),
-            on_entry: [Hour::default(); 24],
-            waiting: [Hour::default(); 24],
-            promises: BTreeMap::new(),
-            running: BTreeSet::new(),
-        }
-    }
-}
-
 impl Default for Learned {
     fn default() -> Self {
-        Self { rivals: Vec::new(), weights: [ln(FACTOR), 0.0, 0.0, 0.0], talk_s: TALK, talks: 0, answers: 0, open: 0 }
+        Self {
+            rivals: Vec::new(),
+            weights: [ln(FACTOR), 0.0, 0.0, 0.0],
+            ring_s: 0.0,
+            talk_s: TALK,
+            talks: 0,
+            answers: 0,
+            open: 0,
+        }
     }
 }
 
@@ -210,10 +208,10 @@ impl Estimator {
     }
 
     pub fn talk_ended(&mut self, queue: QueueNo, handled: Duration) {
-        let Some(learned) = self.queues.get_mut(queue.index()) else { return };
-        // The mean of the first hundred; then the older count less and less.
-        learned.talks = (learned.talks + 1).min(100);
-        learned.talk_s += (handled.as_secs_f64().max(LEAST) - learned.talk_s) / f64::from(learned.talks);
+        if let Some(learned) = self.queues.get_mut(queue.index()) {
+            learned.talks = learned.talks.saturating_add(1);
+            learned.talk_s = smoothed(learned.talk_s, handled, learned.talks);
+        }
     }
 
     fn believed(&self, queue: QueueNo) -> bool {
@@ -227,7 +225,7 @@ impl Estimator {
 
     fn promised(&self, now: Moment, queue: QueueNo, view: View, made: Made) -> Duration {
         let Some(learned) = self.queues.get(queue.index()) else { return Duration::ZERO };
-        let work = learned.talk_s * f64::from(view.place) / f64::from(view.agents);
+        let work = (learned.ring_s + learned.talk_s) * f64::from(view.place) / f64::from(view.agents);
         let [factor, weights @ ..] = learned.weights;
         let signs = signs(view);
         let learned: f64 = weights.iter().zip(signs).map(|(weight, sign)| weight * sign).sum();
@@ -266,9 +264,10 @@ impl Estimator {
         }
     }
 
-    pub fn answered(&mut self, now: Moment, queue: QueueNo, call: CallId) {
+    pub fn answered(&mut self, now: Moment, queue: QueueNo, call: CallId, rang: Duration) {
         if let Some(learned) = self.queues.get_mut(queue.index()) {
             learned.answers = learned.answers.saturating_add(1);
+            learned.ring_s = smoothed(learned.ring_s, rang, learned.answers);
         }
         self.time_passes(now);
         for promise in [Made::OnEntry, Made::Waiting].map(|made| self.end(call, made)).into_iter().flatten() {
@@ -355,6 +354,11 @@ impl Promise {
 fn signs(view: View) -> [f64; 3] {
     let (place, rivals, agents) = (f64::from(view.place.max(1)), f64::from(view.rivals), f64::from(view.agents.max(1)));
     [ln(place) - 1.0, ln(1.0 + rivals) - ln(place), ln(agents) - ln(20.0)]
+}
+
+/// The mean of the first hundred; then the older count less and less.
+fn smoothed(mean_s: f64, next: Duration, count: u32) -> f64 {
+    mean_s + (next.as_secs_f64() - mean_s) / f64::from(count.clamp(1, 100))
 }
 
 fn hour_of(at: Moment) -> usize {

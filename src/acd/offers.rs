@@ -54,7 +54,7 @@ impl Acd {
             self.demand.wait_ended(now, offer.queue, now.since(caller.rank.entered));
         }
         self.forget_caller(offer.call);
-        self.estimator.answered(now, offer.queue, offer.call);
+        self.estimator.answered(now, offer.queue, offer.call, now.since(self.agents[offer.agent].since));
         let agent = &mut self.agents[offer.agent];
         agent.answered();
         let fact = Fact::TalkStarted { call: offer.call, agent: agent.id.clone(), queue: self.queues[offer.queue].id.clone() };
