@@ -27,10 +27,10 @@ const MEAN_OF_PROMISE: f64 = 0.6;
 /// Steps of learning: a queue's factor, its other weights, the hour's correction (at first, and what is left of it later).
 const FACTOR_STEP: f64 = 0.02;
 const WEIGHT_STEP: f64 = 0.01;
-const HOUR_STEP: f64 = 0.2;
+const HOUR_STEP: f64 = 0.35;
 const HOUR_STEP_LEAST: f64 = 0.02;
 /// After so many promises the hour's step has shrunk by √2.
-const HOUR_SETTLES: f64 = 20.0;
+const HOUR_SETTLES: f64 = 50.0;
 /// Promises made together fail together: the more of them are open, the less each one teaches.
 const SHARED_IN_QUEUE: f64 = 0.3;
 const SHARED_IN_ALL: f64 = 0.1;
