@@ -26,10 +26,10 @@ fn covers(name: &str, calls: &Trace, roster: &Roster, router: Router) {
     let found = estimate_figures(name, &told);
     assert!(found.all.served > 20_000 && found.hours.len() >= 15, "{name}: too little to judge: {found:?}");
     for (hour, figures) in &found.hours {
-        assert!((0.75..=0.85).contains(&figures.coverage), "{name}, {hour} h, on entry: {figures:?}");
+        assert!(four_of_five(figures.coverage, figures.served), "{name}, {hour} h, on entry: {figures:?}");
         // Fewer are left at the first announcement.
-        let kept = figures.announced_coverage;
-        assert!(figures.announced <= 100 || (0.75..=0.85).contains(&kept), "{name}, {hour} h, announced: {figures:?}");
+        let announced = figures.announced <= 30 || four_of_five(figures.announced_coverage, figures.announced);
+        assert!(announced, "{name}, {hour} h, announced: {figures:?}");
     }
     let of = |estimator: &str| found.all.estimators[estimator];
     for open in ["app_queue", "call_center"] {
@@ -40,6 +40,11 @@ fn covers(name: &str, calls: &Trace, roster: &Roster, router: Router) {
     let said = &found.announcements;
     assert_eq!(said.grew_without_reason, 0, "{name}: {said:?}");
     assert!(said.grew_with_reason > 0, "{name}: agents left and nobody heard of it: {said:?}");
+}
+
+/// 75 to 85 %, give or take one caller: of 31 a single one is 3 %.
+fn four_of_five(share: f64, callers: usize) -> bool {
+    (share - 0.8).abs() <= 0.05 + 1.0 / callers as f64
 }
 
 #[test]
@@ -180,7 +185,7 @@ fn floor_with_breaks() -> Roster {
     for day in 0..DAYS {
         let mut seat = |name: &str, no: u32, from: f64, to: f64| {
             let second = seconds[no as usize % seconds.len()];
-            let skills = if no % 2 == 0 { format!("booking:50|{second}:50") } else { format!("{second}:50|booking:50") };
+            let skills = if no.is_multiple_of(2) { format!("booking:50|{second}:50") } else { format!("{second}:50|booking:50") };
             let at = |hour: f64| f64::from(day) * 86_400.0 + hour * 3_600.0;
             writeln!(text, "{name}{no},{:.0},{:.0},{skills}", at(from), at(to)).unwrap();
         };
