@@ -56,9 +56,9 @@ impl Acd {
         Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
     }
 
-    /// How long a caller who waits may expect to wait on; `None` while nothing is known.
+    /// How long a caller who has just come may expect to wait: what would be announced. `None` while nothing is known.
     pub fn expected_wait(&self, call: CallId) -> Option<Duration> {
-        self.queues[self.callers.get(&call)?.queue].pace.wait(self.position_of(call)?)
+        self.promise_of(call).map(|estimate| estimate.promised)
     }
 
     /// Whether the caller has waited so long that nobody who entered later goes first.

@@ -4,11 +4,11 @@ use super::files::{roster_of, trace_of, write};
 use super::generate::{Line, LineArguments};
 use anyhow::{Context, bail};
 use dozvon::simulate::{
-    CLASSES, CallbackFigures, Callbacks, Figures, Interval, Roster, Router, callback_rows, figures, picture, quarters, rows,
-    simulate as run, simulate_callbacks, trace,
+    CLASSES, CallbackFigures, Callbacks, EstimateFigures, Figures, Interval, Roster, Router, Told, Trace, callback_rows,
+    estimate_figures, figures, picture, quarters, rows, simulate as run, simulate_callbacks, told, told_rows, trace,
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -36,11 +36,17 @@ pub struct SimulateArguments {
     /// Where waits, queue and agents over the day go, as a picture (SVG).
     #[arg(long)]
     picture: Option<PathBuf>,
+    /// Where goes what callers were told about their wait and how it came out by hour of the day, as JSON; a table is printed.
+    #[arg(long)]
+    estimate: Option<PathBuf>,
+    /// Where goes each estimate with the wait, as CSV.
+    #[arg(long, requires = "estimate")]
+    estimate_rows: Option<PathBuf>,
     /// How long an agent's phone rings before the answer.
     #[arg(long, default_value_t = 0)]
     ring_s: u32,
     /// Who would wait long is offered a callback, which the line carries out: `default` or key=value with commas between, such as
-    /// `over_s=60,within_s=14400,idle_agents=1`.
+    /// `over_s=60,within_s=14400,idle_agents=1`. `over_s` is compared with what they would be told.
     #[arg(long, num_args = 0..=1, default_missing_value = "default")]
     callbacks: Option<Callbacks>,
     /// Where goes what became of each callback, as CSV.
@@ -49,7 +55,7 @@ pub struct SimulateArguments {
 }
 
 #[derive(serde::Serialize)]
-struct Told {
+struct Found {
     #[serde(flatten)]
     figures: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,29 +72,37 @@ pub fn simulate(arguments: SimulateArguments) -> anyhow::Result<()> {
         json,
         calls,
         picture: svg,
+        estimate,
+        estimate_rows,
         ring_s,
         callbacks,
-        callback_rows: told,
+        callback_rows: back_rows,
     } = arguments;
     if callbacks.is_some() && !policy.is_engine() {
         bail!("--callbacks: `{}` does not call back; choose a policy of the engine", policy.name());
     }
     let (roster, ring) = (roster_of(&roster)?, Duration::from_secs(u64::from(ring_s)));
     let Some(trace) = trace else {
-        return over_seeds(&line.line()?, seeds.unwrap_or(1), &roster, policy, ring, callbacks.as_ref(), &json);
+        let (line, seeds) = (line.line()?, seeds.unwrap_or(1));
+        over_seeds(&line, seeds, &roster, policy, ring, callbacks.as_ref(), &json)?;
+        if let Some(estimate) = estimate {
+            let traces = (1..=seeds).map(|seed| dozvon::simulate::trace(&line.rows(seed, &roster, policy)));
+            judge_estimates(traces, &roster, policy, ring, &estimate, estimate_rows.as_deref())?;
+        }
+        return Ok(());
     };
     let trace = trace_of(&trace)?;
     let (ends, back) = match &callbacks {
         None => (run(&trace, &roster, policy, ring), None),
         Some(callbacks) => {
             let (ends, stories, found) = simulate_callbacks(&trace, &roster, policy, ring, callbacks);
-            if let Some(told) = told {
-                write(&told, &callback_rows(&stories))?;
+            if let Some(back_rows) = back_rows {
+                write(&back_rows, &callback_rows(&stories))?;
             }
             (ends, Some(found))
         }
     };
-    let found = Told { figures: figures(policy.name(), &trace, &ends), callbacks: back };
+    let found = Found { figures: figures(policy.name(), &trace, &ends), callbacks: back };
     write(&json, &(serde_json::to_string_pretty(&found)? + "\n"))?;
     if let Some(calls) = calls {
         write(&calls, &rows(&roster, &ends))?;
@@ -96,7 +110,58 @@ pub fn simulate(arguments: SimulateArguments) -> anyhow::Result<()> {
     if let Some(svg) = svg {
         write(&svg, &picture(&format!("Правило распределения {}", policy.name()), 0, &quarters(&trace, &roster, &ends)))?;
     }
+    if let Some(estimate) = estimate {
+        judge_estimates([trace].into_iter(), &roster, policy, ring, &estimate, estimate_rows.as_deref())?;
+    }
     Ok(())
+}
+
+/// Over all traces together; each begins with an engine that knows nothing.
+fn judge_estimates(
+    traces: impl Iterator<Item = Trace>,
+    roster: &Roster,
+    policy: Router,
+    ring: Duration,
+    json: &Path,
+    rows: Option<&Path>,
+) -> anyhow::Result<()> {
+    let mut all: Vec<Told> = Vec::new();
+    for trace in traces {
+        let told = told(&trace, roster, policy, ring);
+        all.extend(told.with_context(|| format!("by policy {} nobody is told anything", policy.name())).context("--estimate")?);
+    }
+    let found = estimate_figures(policy.name(), &all);
+    write(json, &(serde_json::to_string_pretty(&found)? + "\n"))?;
+    if let Some(rows) = rows {
+        write(rows, &told_rows(&all))?;
+    }
+    print_estimates(&found);
+    Ok(())
+}
+
+fn print_estimates(found: &EstimateFigures) {
+    println!("Прогноз ожидания: обещано p80; доли от дождавшихся, ошибки в секундах (средняя; средняя по модулю)");
+    println!(
+        "  час  сказано  дождались  в срок, %  с ушедшими, %  объявлено, %    ожидание       среднее     app_queue   call_center"
+    );
+    let hours = found.hours.iter().map(|(hour, figures)| (format!("{hour:>5}"), figures));
+    for (name, hour) in hours.chain([("всего".to_owned(), &found.all)]) {
+        let [mean, app_queue, call_center] = ["mean", "app_queue", "call_center"].map(|name| {
+            let errors = hour.estimators.get(name);
+            errors.map_or(String::new(), |errors| format!("{:.1}; {:.1}", errors.mean_error_s, errors.mean_absolute_error_s))
+        });
+        let [kept, censored, announced] =
+            [hour.coverage, hour.coverage_censored, hour.announced_coverage].map(|share| 100.0 * share);
+        println!(
+            "{name} {:>8} {:>10} {kept:>10.1} {censored:>14.1} {announced:>13.1} {:>11.1} {mean:>13} {app_queue:>13} {call_center:>13}",
+            hour.told, hour.served, hour.mean_wait_s
+        );
+    }
+    let said = &found.announcements;
+    println!(
+        "Объявлений {}; стало длиннее с объяснением {}, без него {}",
+        said.said, said.grew_with_reason, said.grew_without_reason
+    );
 }
 
 fn over_seeds(

@@ -4,7 +4,7 @@ use super::CLASSES;
 use super::input::{Roster, Seat};
 use super::run::{CallbackStep, Floor, Ring};
 use crate::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Estimate, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
 };
 use crate::clock::Moment;
 use crate::facts::{AttemptEnd, Booking, Fact, Outcome, Party, QueueLeft};
@@ -30,6 +30,14 @@ pub(super) struct EngineFloor {
     offers: BTreeMap<usize, OfferId>,
     /// The call out of each callback in the air, and the citizen's call that it follows.
     calls_out: BTreeMap<CallId, usize>,
+    told: Vec<Announced>,
+}
+
+/// What a waiting caller was told.
+pub(super) struct Announced {
+    pub call: usize,
+    pub wait: Duration,
+    pub fewer_agents: bool,
 }
 
 /// Over which the calls of a trace come.
@@ -62,6 +70,7 @@ impl EngineFloor {
             queues: CLASSES.map(|(name, _)| QueueId::from(name)),
             offers: BTreeMap::new(),
             calls_out: BTreeMap::new(),
+            told: Vec::new(),
             rules,
             seats,
             agents,
@@ -72,6 +81,23 @@ impl EngineFloor {
             floor.acd.handle(Moment::ZERO, Event::AgentReachable { agent, reachable: true });
         }
         floor
+    }
+
+    /// Callers hear how long: first after, then each.
+    pub fn with_announcements(mut self, first: Duration, each: Duration) -> Self {
+        self.rules.queues.values_mut().for_each(|queue| queue.announce = Some((first, each)));
+        self.acd.handle(Moment::ZERO, Event::RulesChanged(Box::new(self.rules.clone())));
+        self
+    }
+
+    /// What was promised to a caller who waits.
+    pub fn promise_of(&self, call: usize) -> Option<Estimate> {
+        self.acd.promise_of(id(call))
+    }
+
+    /// What callers were told since this was asked last.
+    pub fn announced(&mut self) -> Vec<Announced> {
+        std::mem::take(&mut self.told)
     }
 }
 
@@ -185,7 +211,10 @@ impl Floor for EngineFloor {
                 Command::Record(Fact::CallbackPromised { call, by, .. }) => {
                     return Some(Ring::Promised { call: number(call), by });
                 }
-                Command::Announce { .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                Command::Announce { call, wait: Some(wait), fewer_agents, .. } => {
+                    self.told.push(Announced { call: number(call), wait, fewer_agents });
+                }
+                Command::Announce { wait: None, .. } | Command::Overflow { .. } | Command::Record(_) => {}
             }
         }
         None

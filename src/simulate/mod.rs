@@ -7,6 +7,7 @@ mod callbacks;
 pub mod chart;
 mod dice;
 mod engine;
+mod estimates;
 mod figures;
 mod generate;
 mod input;
@@ -18,6 +19,9 @@ mod seeds;
 
 pub use callbacks::{CallbackFigures, CallbackStory, Callbacks, callback_rows, simulate_callbacks};
 pub use dice::Dice;
+pub use estimates::{
+    AnnouncementFigures, ESTIMATORS, Errors, EstimateFigures, HourFigures, Said, Told, estimate_figures, told, told_rows,
+};
 pub use figures::{ClassFigures, Figures, figures, rows};
 pub use generate::{Generator, HOURS, Redials, Row, WEEKDAYS, replay_csv, roster_csv, trace, trace_csv};
 pub use input::{Call, InputError, Roster, Seat, Trace};

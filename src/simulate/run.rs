@@ -39,7 +39,7 @@ pub(super) trait Floor {
     fn agent_answers(&mut self, now: Moment, call: usize);
     fn talk_ends(&mut self, now: Moment, agent: usize, call: usize);
     fn time_passes(&mut self, now: Moment);
-    /// How long a caller who waits may expect to wait on; for routers that know.
+    /// What a caller who has just come would be told about the wait; for routers that know.
     fn expected_wait(&self, _call: usize) -> Option<Duration> {
         None
     }
@@ -187,6 +187,12 @@ pub(super) fn play(
         Router::AppQueue => run(&mut RivalFloor::new(roster, rivals::Rule::AppQueue)),
         Router::Overflow20 => run(&mut RivalFloor::new(roster, rivals::Rule::Overflow20)),
     }
+}
+
+/// On a floor of the caller's own, which comes back with what it has seen.
+pub(super) fn run_on<F: Floor>(trace: &Trace, roster: &Roster, ring: Duration, mut floor: F) -> F {
+    run(trace, roster, ring, &mut |_, _| None, None, &mut floor);
+    floor
 }
 
 fn run(
