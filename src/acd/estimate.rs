@@ -337,10 +337,16 @@ impl Estimator {
         }
     }
 
-    /// Whether every promise is somebody's who waits.
+    /// Whether every promise is somebody's who waits, and what was learned are numbers.
     pub fn is_sound(&self, waits: impl Fn(&CallId) -> bool) -> bool {
         let known = self.running.iter().all(|(_, call, made)| self.promises.contains_key(&(*call, *made)));
-        known && self.promises.iter().all(|((call, _), promise)| waits(call) && promise.queue.index() < self.queues.len())
+        let hours = self.on_entry.iter().chain(&self.waiting);
+        let sums = hours.flat_map(|hour| [hour.correction, hour.waited, hour.promised]);
+        let weights = self.queues.iter().flat_map(|learned| learned.weights.into_iter().chain([learned.ring_s, learned.talk_s]));
+        let numbers = sums.chain(weights).all(f64::is_finite);
+        known
+            && numbers
+            && self.promises.iter().all(|((call, _), promise)| waits(call) && promise.queue.index() < self.queues.len())
     }
 }
 
