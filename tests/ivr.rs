@@ -130,6 +130,7 @@ enum Doing {
     Hours(bool),
     Overflow,
     RouteFails,
+    Booked(bool),
     Announce(u32),
 }
 
@@ -142,6 +143,7 @@ fn any_doing() -> impl Strategy<Value = Doing> {
         3 => any::<bool>().prop_map(Doing::Hours),
         1 => Just(Doing::Overflow),
         1 => Just(Doing::RouteFails),
+        2 => any::<bool>().prop_map(Doing::Booked),
         1 => (0..200u32).prop_map(Doing::Announce),
     ]
 }
@@ -190,6 +192,8 @@ impl Caller {
                 let route = self.route.clone().unwrap_or_else(|| "nowhere".into());
                 self.event(Event::RouteFailed { route, end: RouteEnd::Busy });
             }
+            Doing::Booked(true) => self.event(Event::CallbackBooked { within: Duration::from_secs(3000) }),
+            Doing::Booked(false) => self.event(Event::CallbackRefused),
             Doing::Announce(position) => {
                 self.event(Event::Announce {
                     position: *position,
@@ -235,6 +239,7 @@ impl Caller {
                 | Command::StopPlay
                 | Command::Record
                 | Command::AskHours { .. }
+                | Command::BookCallback { .. }
                 | Command::Fact(_) => {}
             }
             self.heard.push(command);
@@ -284,7 +289,8 @@ fn play(title: &str, text: &str, nodes: &mut BTreeSet<String>) {
         text.lines().skip(1).map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
     let name =
         lines.next().and_then(|line| line.strip_prefix("script ")).unwrap_or_else(|| panic!("{title}: begin with `script NAME`"));
-    let mut scene = Scene { robot: Ivr::new(call(), script(name), PlayId(1)), play: PlayId(0), queue: None, route: None };
+    let robot = Ivr::new(call(), script(name), PlayId(1));
+    let mut scene = Scene { robot, parting: None, play: PlayId(0), queue: None, route: None };
     while let Some(line) = lines.next() {
         let (time, event) = line.split_once(' ').unwrap_or_else(|| panic!("{title}: `{line}`"));
         let seconds: f64 = time.parse().unwrap_or_else(|_| panic!("{title}: `{line}` begins with no time"));
@@ -301,6 +307,7 @@ fn play(title: &str, text: &str, nodes: &mut BTreeSet<String>) {
 
 struct Scene {
     robot: Ivr,
+    parting: Option<Outcome>,
     play: PlayId,
     queue: Option<QueueId>,
     route: Option<RouteId>,
@@ -311,6 +318,11 @@ impl Scene {
         let words: Vec<_> = event.split_whitespace().collect();
         let event = match words.as_slice() {
             ["call", "starts"] => Event::Started,
+            ["call", "comes", "back", "for", queue] => Event::Resumed { queue: QueueId::from(*queue) },
+            ["booked", "within", minutes, "minutes"] => {
+                Event::CallbackBooked { within: Duration::from_secs(60 * minutes.parse::<u64>().unwrap()) }
+            }
+            ["not", "booked"] => Event::CallbackRefused,
             ["key", key] => Event::Digit(key.chars().next().unwrap()),
             ["said"] => Event::PlayEnded(self.play),
             ["open"] => Event::Hours { open: true },
@@ -334,6 +346,7 @@ impl Scene {
 
     fn answers(&mut self, nodes: &mut BTreeSet<String>) -> Vec<String> {
         let mut answers = vec![];
+        let before = self.parting;
         while let Some(command) = self.robot.poll_command() {
             answers.push(match command {
                 Command::Answer => "answer".to_owned(),
@@ -356,6 +369,7 @@ impl Scene {
                     format!("transfer {route}")
                 }
                 Command::HangUp { outcome } => format!("hang up {}", outcome.as_str()),
+                Command::BookCallback { queue, booking } => format!("book {booking:?} in {queue}").to_lowercase(),
                 Command::Fact(Fact::RobotAtNode { node, .. }) => {
                     nodes.insert(node.clone());
                     format!("node {node}")
@@ -363,6 +377,10 @@ impl Scene {
                 Command::Fact(Fact::ThemeChosen { theme, .. }) => format!("theme {theme}"),
                 Command::Fact(other) => format!("{other:?}"),
             });
+        }
+        self.parting = self.robot.parting();
+        if self.parting == Some(Outcome::CallbackBooked) && before != self.parting {
+            answers.push("parting callback_booked".to_owned());
         }
         answers
     }

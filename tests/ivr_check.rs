@@ -58,6 +58,17 @@ fn each_fault_is_told_with_its_line_and_its_remedy() {
         ("operator: line", "operator: line, tries: 0", "6: `tries` is 0; choose 1…9"),
         ("operator: line", "operator: line, timeout_s: 61", "6: `timeout_s` is 61; choose 1…60"),
         (r#"{ "9": ambulance }"#, r#"{ "9": menu }"#, "7: the key `9` leads from a queue to a menu"),
+        (
+            "goto: { node: closed }",
+            "callback: { book: place }",
+            "9: a caller can get to `bye` without having been in a queue; name its `queue` and where who is `refused` goes",
+        ),
+        (
+            "goto: { node: closed }",
+            "callback: { book: later, queue: mein, refused: line }",
+            "9: the configuration has no queue `mein`; add it there",
+        ),
+        ("start: hours", "start: hours\nwelcome_back: [hallo]", "3: there is no WAV for the prompt `hallo`"),
         ("open: notice", "open: menu", "7: `line` records, but a caller can get here without having heard a `notice`"),
         ("outcome: blocked", "outcome: served", "10: `served` is not for a script to say; use one of: self_served, announced"),
         ("start: hours", "early: true\nstart: hours", "7: an early announcement cannot contain a menu"),
@@ -129,7 +140,9 @@ fn the_schema_for_editors_names_the_fields_that_are_read() {
 }
 
 fn known() -> Known {
-    let words = dozvon::ivr::speak::prompts().chain(["hello", "choose", "music"].map(Into::into));
+    let words = dozvon::ivr::speak::prompts()
+        .chain(dozvon::ivr::speak::within_prompts())
+        .chain(["hello", "choose", "music"].map(Into::into));
     Known {
         prompts: words.collect(),
         queues: ["main".into()].into(),

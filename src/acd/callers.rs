@@ -1,12 +1,13 @@
 //! One caller's way through the queues: in, announced to, out.
 
 use super::agent::AgentNo;
+use super::callbacks::Place;
 use super::deadlines::Timer;
 use super::queue::{Caller, Rank, Stage, Told};
 use super::{Acd, Command};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
-use crate::ids::{CallId, QueueId};
+use crate::ids::{CallId, PersonId, QueueId};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -14,7 +15,15 @@ use std::time::Duration;
 const LEAST_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 
 impl Acd {
-    pub(super) fn caller_queued(&mut self, now: Moment, call: CallId, queue: QueueId, priority: u8, urgent: bool) {
+    pub(super) fn caller_queued(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        queue: QueueId,
+        person: Option<PersonId>,
+        priority: u8,
+        urgent: bool,
+    ) {
         let (urgent, priority) = (Reverse(urgent), Reverse(priority));
         let target = self.queues.listed(&queue);
         if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
@@ -43,10 +52,16 @@ impl Acd {
                     announce_at: None,
                     wait_ends: None,
                     stage: Stage::default(),
+                    person,
+                    is_callback: false,
+                    wants: None,
                     ripens: None,
                     told: None,
                 };
                 self.demand.caller_came(now, no);
+                if let Some(person) = person {
+                    self.takes_the_kept_place(now, person, &mut caller);
+                }
                 if let Some(earlier) = earlier {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
@@ -58,6 +73,22 @@ impl Acd {
         }
         if let Some(agent) = freed {
             self.agent_after_withdrawal(now, agent);
+        }
+    }
+
+    /// Who fell out rings again and stands where they stood; who was cut off in mid-talk comes first, to the same agent if free.
+    fn takes_the_kept_place(&mut self, now: Moment, person: PersonId, caller: &mut Caller) {
+        let chosen = self.place_of_task(person, &self.queues[caller.queue].id);
+        match self.take_place(now, person, caller.queue) {
+            Some(Place { cut_from: Some(agent), .. }) => {
+                caller.wants = Some(agent);
+                (caller.rank.urgent, caller.rank.priority) = (Reverse(true), Reverse(u8::MAX));
+            }
+            Some(Place { entered, place, .. }) => (caller.rank.entered, caller.rank.place) = (entered, place),
+            None => {}
+        }
+        if let Some((entered, place)) = chosen.filter(|(entered, _)| *entered < caller.rank.entered) {
+            (caller.rank.entered, caller.rank.place) = (entered, place);
         }
     }
 
@@ -85,6 +116,7 @@ impl Acd {
         let Some(caller) = self.callers.get(&call) else { return };
         match self.choose_agent(now, caller) {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
+            None if caller.is_callback && !self.callbacks.waits_in_order(call) => self.callback_found_nobody(now, call),
             None if caller.wait_ends.is_some_and(|end| end <= now) => self.overflow(now, call, QueueLeft::WaitedTooLong),
             None => {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
@@ -179,18 +211,29 @@ impl Acd {
     pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
         let Some(caller) = self.forget_caller(call) else { return (None, None) };
         self.estimator.left(now, call);
-        if why == QueueLeft::Abandoned || why == QueueLeft::WaitedTooLong {
+        if !caller.is_callback && (why == QueueLeft::Abandoned || why == QueueLeft::WaitedTooLong) {
             self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
         }
-        let queue = self.queues[caller.queue].id.clone();
         let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
+        if caller.is_callback {
+            self.callback_rests(now, call);
+            return (Some(caller), freed);
+        }
+        if matches!(why, QueueLeft::Abandoned | QueueLeft::EngineFailed | QueueLeft::CallbackBooked)
+            && let Some(person) = caller.person
+        {
+            self.callbacks.keep_place(now, person, &caller);
+        }
+        let queue = self.queues[caller.queue].id.clone();
         self.record(Fact::QueueLeft { call, queue, why });
         (Some(caller), freed)
     }
 
     pub(super) fn forget_caller(&mut self, call: CallId) -> Option<Caller> {
         let caller = self.callers.remove(&call)?;
-        self.queues[caller.queue].waiting.remove(caller.stage, &caller.rank);
+        let queue = &mut self.queues[caller.queue];
+        queue.waiting.remove(caller.stage, &caller.rank);
+        queue.callbacks -= u32::from(caller.is_callback);
         if let Some(at) = caller.announce_at {
             self.deadlines.clear(at, Timer::Announcement(call));
         }

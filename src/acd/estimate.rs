@@ -160,9 +160,11 @@ impl Acd {
         self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view, Made::Waiting).promised)
     }
 
-    /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of.
+    /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of. Those we call are not.
     pub(super) fn promise(&mut self, now: Moment, call: CallId) {
-        let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) else { return };
+        let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) else {
+            return;
+        };
         let queue = caller.queue;
         if let Some(view) = self.view_at(queue, self.queues[queue].position(&caller.rank)) {
             self.estimator.promise(now, call, queue, view, Made::OnEntry);

@@ -140,7 +140,9 @@ impl Acd {
             let stands =
                 |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && caller.offer.is_none());
             let (waiting, counted) = (queue.waiting.iter().count(), queue.waiting.len());
+            let callbacks = self.callers.values().filter(|caller| caller.queue == no && caller.is_callback).count();
             if offered != queue.offered as usize
+                || callbacks != queue.callbacks as usize
                 || waiting != counted
                 || !queue.waiting.iter().all(|rank| stands(&rank.call))
                 || self.groups.staff(no) != self.staff_counted_anew(no)
@@ -177,7 +179,7 @@ impl Acd {
         let announcements =
             self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
         let ripening = self.callers.iter().filter_map(|(call, caller)| Some((caller.ripens?, Timer::Ripens(*call))));
-        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).collect();
+        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).chain(self.callbacks.deadlines()).collect();
         // The end of a wait may have passed while a phone rings: then it has no deadline of its own.
         let waits: Vec<_> = (self.callers.iter())
             .filter_map(|(call, caller)| Some((caller.wait_ends?, Timer::WaitEnds(*call), caller.offer.is_some())))

@@ -3,7 +3,7 @@
 use super::agent::{Agent, State};
 use super::{Acd, AgentView, CallbackView, QueueView};
 use crate::clock::Moment;
-use crate::ids::{AgentId, CallId, RegionId};
+use crate::ids::{AgentId, CallId, RegionId, TaskId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,14 +11,19 @@ impl Acd {
     /// The queues of the configuration, by name.
     pub fn queues(&self) -> impl Iterator<Item = QueueView> {
         let mut longest: BTreeMap<_, Moment> = BTreeMap::new();
+        let mut callbacks: BTreeMap<_, u32> = BTreeMap::new();
         for caller in self.callers.values() {
+            if caller.is_callback {
+                *callbacks.entry(caller.queue).or_default() += u32::from(caller.offer.is_none());
+                continue;
+            }
             let since = longest.entry(caller.queue).or_insert(caller.rank.entered);
             *since = caller.rank.entered.min(*since);
         }
         self.queues.by_name().map(move |(no, queue)| QueueView {
             queue: queue.id.clone(),
             region: queue.rules.region,
-            waiting: queue.waiting.len() as u32,
+            waiting: queue.waiting.len() as u32 - callbacks.get(&no).copied().unwrap_or_default(),
             offered: queue.offered,
             longest_since: longest.get(&no).copied(),
             target: queue.rules.target,
@@ -39,6 +44,10 @@ impl Acd {
     /// The oldest first; of every region if none is named.
     pub fn open_callbacks(&self, region: Option<RegionId>) -> impl Iterator<Item = CallbackView> {
         self.callbacks.views().filter(move |task| region.is_none_or(|region| region == task.region))
+    }
+
+    pub fn open_callback(&self, task: TaskId) -> Option<CallbackView> {
+        self.callbacks.view(task)
     }
 
     /// The place in the queue, 1 = next; a caller for whom a phone rings is at 1. `None` for who does not wait.

@@ -54,7 +54,9 @@ pub enum Problem {
     Tries { tries: u8, max: u8 },
     #[error("`timeout_s` is {seconds}; choose 1…{max}")]
     Timeout { seconds: u16, max: u16 },
-    #[error("the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue or a transfer only")]
+    #[error(
+        "the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue, a transfer or a callback only"
+    )]
     QueueKey { key: String, kind: &'static str },
     #[error(
         "`{queue}` records, but a caller can get here without having heard a `notice`; put one on every way, or `record: false`"
@@ -66,6 +68,10 @@ pub enum Problem {
     NotEarly { kind: &'static str },
     #[error("there is no WAV for the prompt `{prompt}`; write its text and render it, or correct the name")]
     NoSuchPrompt { prompt: PromptId },
+    #[error(
+        "a caller can get to `{node}` without having been in a queue; name its `queue` and where who is `refused` goes, or lead there from queues only"
+    )]
+    CallbackOfNoQueue { node: String },
     #[error("the configuration has no queue `{queue}`; add it there, or use one of: {known}")]
     NoSuchQueue { queue: QueueId, known: String },
     #[error("the configuration has no route `{route}`; add it there, or use one of: {known}")]
@@ -103,6 +109,7 @@ pub(super) fn check(script: &Script, known: &Known) -> Vec<ScriptError> {
     let mut errors = missing_targets(script);
     errors.extend(each_node(script, known));
     errors.extend(record_without_notice(script));
+    errors.extend(callback_of_no_queue(script));
     // The walks below would only repeat what a missing node has already said.
     if errors.iter().all(|error| !matches!(error.problem, Problem::NoSuchNode { .. })) {
         errors.extend(unreachable(script));
@@ -136,6 +143,14 @@ fn record_without_notice(script: &Script) -> Vec<ScriptError> {
     let records = |node: &Node| matches!(node, Node::Queue(queue) if queue.record);
     let found = script.nodes.iter().filter(|(name, node)| records(&node.value) && unannounced.contains(name.as_str()));
     found.map(|(name, node)| error(script, node.line, Problem::RecordsUnannounced { queue: name.clone() })).collect()
+}
+
+fn callback_of_no_queue(script: &Script) -> Vec<ScriptError> {
+    let before_queues = reachable(script, |node| !matches!(node, Node::Queue(_)));
+    let nameless =
+        |node: &Node| matches!(node, Node::Callback(callback) if callback.queue.is_none() || callback.refused.is_none());
+    let found = script.nodes.iter().filter(|(name, node)| nameless(&node.value) && before_queues.contains(name.as_str()));
+    found.map(|(name, node)| error(script, node.line, Problem::CallbackOfNoQueue { node: name.clone() })).collect()
 }
 
 /// Names of the nodes that can be reached from the start; `through` says behind which nodes to look on.
@@ -209,7 +224,7 @@ fn menu_errors(script: &Script) -> Vec<ScriptError> {
                     let problem = Problem::ErrorsLeadToMenu { menu: menu_name, other: next.to_owned() };
                     errors.push(error(script, menu.operator.line, problem));
                 }
-                Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Goto(_) => {
+                Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Goto(_) | Node::Callback(_) => {
                     ahead.extend(found.onward().iter().map(|target| target.value.as_str()));
                 }
             }
@@ -225,7 +240,7 @@ fn queue_keys(script: &Script) -> Vec<ScriptError> {
         let Node::Queue(queue) = &node.value else { continue };
         for (key, target) in &queue.keys {
             match script.nodes.get(&target.value).map(|node| &node.value) {
-                Some(Node::Queue(_) | Node::Transfer(_)) | None => {}
+                Some(Node::Queue(_) | Node::Transfer(_) | Node::Callback(_)) | None => {}
                 Some(other) => {
                     errors.push(error(script, target.line, Problem::QueueKey { key: key.clone(), kind: other.kind() }));
                 }
@@ -273,11 +288,23 @@ fn each_node(script: &Script, known: &Known) -> Vec<ScriptError> {
                 let allowed = OUTCOMES.map(Outcome::as_str).join(", ");
                 problems.push((*line, Problem::Outcome { outcome: end.outcome.as_str(), allowed }));
             }
+            Node::Callback(callback) => {
+                if let Some(queue) = callback.queue.as_ref().filter(|queue| !known.queues.contains(&queue.value)) {
+                    let problem = Problem::NoSuchQueue { queue: queue.value.clone(), known: list(&known.queues) };
+                    problems.push((queue.line, problem));
+                }
+                for prompt in speak::within_prompts().filter(|prompt| !known.prompts.contains(prompt)) {
+                    problems.push((0, Problem::NoSuchPrompt { prompt }));
+                }
+            }
             Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Transfer(_) | Node::HangUp(_) | Node::Goto(_) => {}
         }
-        if script.early && matches!(node, Node::Menu(_) | Node::Queue(_) | Node::Transfer(_)) {
+        if script.early && matches!(node, Node::Menu(_) | Node::Queue(_) | Node::Transfer(_) | Node::Callback(_)) {
             problems.push((*line, Problem::NotEarly { kind: node.kind() }));
         }
+    }
+    for prompt in script.welcome_back.iter().filter(|prompt| !known.prompts.contains(&prompt.value)) {
+        problems.push((prompt.line, Problem::NoSuchPrompt { prompt: prompt.value.clone() }));
     }
     let mut errors: Vec<_> = problems.into_iter().map(|(line, problem)| error(script, line, problem)).collect();
     errors.dedup();

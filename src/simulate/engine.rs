@@ -154,6 +154,8 @@ impl Floor for EngineFloor {
                     self.told.push(Announced { call: number(call), wait, fewer_agents });
                 }
                 Command::Announce { wait: None, .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                // Nobody is owed a call here.
+                Command::CallBack { .. } | Command::CallbackOff { .. } => {}
             }
         }
         None

@@ -1,5 +1,5 @@
 //! The line under test. Who stands where in its network 127.61.N.0: the engine .2, the citizens' trunk .10 (and .11 to .14 for foreign
-//! phones), agents from .20 on, 103 at .30 and its second way at .31.
+//! phones), their phones at home .15, agents from .20 on, 103 at .30 and its second way at .31.
 
 use crate::engine::{Engine, Net};
 use dozvon::testphone::{Dial, OnInvite, Phone, PhoneCall, Voice};
@@ -30,6 +30,8 @@ pub struct Plan {
     pub closed: bool,
     /// From which wait on an abandon owes a callback.
     pub owed_after_s: u32,
+    /// Keys of `[callbacks]`; with any, the citizens' trunk can be dialled: their phones stand at .15.
+    pub callbacks: &'static str,
     /// The script of 122.
     pub script: &'static str,
     /// Keys of `[store]`, and of `[standby]`.
@@ -52,6 +54,7 @@ impl Default for Plan {
             pack: false,
             closed: false,
             owed_after_s: 1,
+            callbacks: "",
             script: "line",
             store: String::new(),
             standby: "",
@@ -179,7 +182,8 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
-        let Self { store, standby, media, .. } = self;
+        let Self { store, standby, media, callbacks, .. } = self;
+        let home = if callbacks.is_empty() { "" } else { "contact = \"127.61.N.15:5060\"\nwatch_s = 0" };
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -197,6 +201,7 @@ network = "loop"
 peers = ["127.61.N.10", "127.61.N.11", "127.61.N.12", "127.61.N.13", "127.61.N.14"]
 area = "3852"
 channels = {channels}
+{home}
 
 [[trunk]]
 name = "ambulance"
@@ -231,6 +236,7 @@ open = {{ mon = "{hours}", tue = "{hours}", wed = "{hours}", thu = "{hours}", fr
 [callbacks]
 menu_after_s = {owed_after_s}
 queue_after_s = {owed_after_s}
+{callbacks}
 
 [booking]
 kind = "reference"
@@ -273,6 +279,7 @@ fn lay_out_scripts(folder: &Path) {
     fs::create_dir(&scripts).unwrap();
     fs::copy(ours.join("122.yaml"), scripts.join("122.yaml")).unwrap();
     fs::write(scripts.join("line.yaml"), include_str!("line.yaml")).unwrap();
+    fs::write(scripts.join("callbacks.yaml"), include_str!("callbacks.yaml")).unwrap();
     fs::write(scripts.join("old-number.yaml"), include_str!("old-number.yaml")).unwrap();
     symlink(ours.join("prompts"), scripts.join("prompts")).unwrap();
 }
