@@ -559,5 +559,6 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         is_callback: true,
         wants: task.agent,
         ripens: None,
+        told: None,
     }
 }

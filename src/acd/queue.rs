@@ -3,7 +3,6 @@
 use super::QueueRules;
 use super::agent::AgentNo;
 use super::groups::GroupNo;
-use super::pace::Pace;
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, PersonId, QueueId};
 use serde::{Deserialize, Serialize};
@@ -50,7 +49,6 @@ pub(super) struct Queue {
     pub groups: Vec<(GroupNo, Stage, bool)>,
     /// For the round robin.
     pub asked_last: Option<AgentNo>,
-    pub pace: Pace,
 }
 
 /// A caller's order within one queue: who is overdue by time of entry, then urgent, the caller's priority, time of entry. The place
@@ -100,6 +98,14 @@ pub(super) struct Caller {
     pub wants: Option<AgentNo>,
     /// When the next stage begins or the caller is overdue.
     pub ripens: Option<Moment>,
+    pub told: Option<Told>,
+}
+
+/// The wait that a caller was told last, and how many agents were on duty then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub wait: Duration,
+    pub agents: u32,
 }
 
 impl Queue {
@@ -164,7 +170,22 @@ impl Line {
     }
 
     fn before(&self, rank: &Rank) -> usize {
-        self.by_stage.iter().map(|ranks| ranks.range(..rank).count()).sum()
+        self.by_stage.iter().map(|ranks| count_before(ranks, rank)).sum()
+    }
+}
+
+/// Counted from the nearer end: newcomers are mostly the last.
+fn count_before(ranks: &BTreeSet<Rank>, rank: &Rank) -> usize {
+    let (mut before, mut behind) = (ranks.range(..rank), ranks.range(rank..));
+    let mut seen = 0;
+    loop {
+        if before.next().is_none() {
+            return seen;
+        }
+        if behind.next().is_none() {
+            return ranks.len() - seen;
+        }
+        seen += 1;
     }
 }
 
@@ -205,7 +226,6 @@ impl Queues {
                         stages: rules.stages(),
                         groups: Vec::new(),
                         asked_last: None,
-                        pace: Pace::default(),
                     });
                 }
             }
