@@ -295,6 +295,11 @@ pub enum QueueLeft {
     Full,
     Transferred,
     EngineFailed,
+    Closed,
+    NoAgents,
+    EstimateTooLong,
+    /// Chose to be called back.
+    CallbackWanted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! What boards see of the floor: places, counts, tasks. The scenarios speak of commands and facts only.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
 use dozvon::clock::Moment;
 use dozvon::facts::{MissReason, Outcome, Party};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -87,11 +87,11 @@ impl Floor {
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 100,
-            max_wait: None,
             ring: Duration::from_secs(15),
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Seek::default(),
+            while_waiting: WhileWaiting::default(),
         };
         let one = AgentRules {
             region: RegionId(22),

@@ -9,7 +9,7 @@
 //! Time runs deadline by deadline up to the next line; at the very moment of a deadline the line comes first, unless it is
 //! `time passes`.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
 use dozvon::clock::Moment;
 use dozvon::facts::{Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -336,11 +336,11 @@ fn plain_queue() -> QueueRules {
         target: Duration::from_secs(20),
         priority: 0,
         max_waiting: 100,
-        max_wait: None,
         ring: Duration::from_secs(15),
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod invariants;
 mod life;
 mod matching;
 mod offers;
+mod overflow;
 mod pace;
 mod queue;
 mod reload;
@@ -21,6 +22,7 @@ mod views;
 
 pub use callbacks::CallbackView;
 pub use invariants::Violation;
+pub use overflow::{Overflow, Then, When};
 pub use snapshot::RestoreError;
 
 use crate::clock::Moment;
@@ -115,6 +117,7 @@ impl Acd {
                 self.record_if(fact);
             }
             Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
+            Event::QueueOpens { queue, open } => self.queue_opens(now, &queue, open),
         }
     }
 
@@ -126,7 +129,7 @@ impl Acd {
                 Timer::WrapUpEnds(agent) => self.wrap_up_ends(now, agent),
                 Timer::PauseEnds(agent) => self.pause_ends(now, agent),
                 Timer::Announcement(call) => self.announcement_due(now, call),
-                Timer::WaitEnds(call) => self.wait_ends(now, call),
+                Timer::Overflow(call) => self.overflow_looked_at(now, call),
                 Timer::Ripens(call) => self.caller_ripens(now, call),
             }
         }
@@ -240,6 +243,11 @@ pub enum Event {
         epoch: u32,
         kept: BTreeSet<CallId>,
     },
+    /// By its calendar the queue is open from here on, or closed.
+    QueueOpens {
+        queue: QueueId,
+        open: bool,
+    },
 }
 
 /// What is to be done. A command leaves no choice to its executor.
@@ -251,11 +259,24 @@ pub enum Command {
     Withdraw { offer: OfferId, call: CallId },
     /// Tell the waiting caller the place (1 = next) and, if it is known, the wait.
     Announce { call: CallId, position: u32, wait: Option<Duration> },
-    /// The queue cannot keep this caller (full at entry, waited to the limit): the robot or the talk goes on with them.
+    /// The queue does not keep this caller (full, closed, by a rule): the robot or the talk goes on with them.
     Overflow { call: CallId, queue: QueueId, why: QueueLeft },
     /// Write this down.
     Record(Fact),
+    /// Say this to the waiting caller.
+    Say { call: CallId, prompt: PromptId },
+    /// Ask the waiting caller whether to be called back.
+    OfferCallback { call: CallId },
+    /// By a rule the caller now waits in this queue.
+    Moved { call: CallId, queue: QueueId },
+    /// The queue hands this caller to a number outside.
+    ToRoute { call: CallId, queue: QueueId, route: RouteId },
+    /// The queue lets this caller go with the promise of a callback.
+    PromiseCallback { call: CallId, queue: QueueId },
 }
+
+/// Priority of who was in a talk already and is back: they come before all who were not heard yet, and no closing keeps them out.
+pub const FIRST: u8 = u8::MAX;
 
 /// The rules of one configuration, read at the door. Also the whole list of agents and queues.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -291,16 +312,30 @@ pub struct QueueRules {
     pub target: Duration,
     /// Added to the caller's own priority.
     pub priority: u8,
-    /// More callers than this are not taken.
+    /// More callers than this are not taken, whatever the overflow list says.
     pub max_waiting: u32,
-    /// Waiting longer than this ends in `Overflow`.
-    pub max_wait: Option<Duration>,
     /// How long one agent's phone rings.
     pub ring: Duration,
     pub wrap_up: Duration,
     /// First announcement after, then each.
     pub announce: Option<(Duration, Duration)>,
     pub seek: Seek,
+    pub while_waiting: WhileWaiting,
+}
+
+/// What callers go through while they wait, beside the search for an agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WhileWaiting {
+    /// What becomes of who waits long or cannot be served; asked from the first line on.
+    pub overflow: Vec<Overflow>,
+    /// Out of hours now; [`Event::QueueOpens`] follows the calendar.
+    pub closed: bool,
+    /// Who waits when the queue closes is treated like those who come then; otherwise they are served.
+    pub let_go_at_closing: bool,
+    /// Announcements do not tell the place.
+    pub place_untold: bool,
+    /// Announcements say one of these in turn.
+    pub texts: Vec<PromptId>,
 }
 
 /// How the search for an agent goes beyond what is required.

@@ -28,6 +28,10 @@ impl Acd {
         self.send_agents_to_their_states(now);
         self.callers_follow_the_rules(now);
         self.ready_agents_take_callers(now);
+        let calls: Vec<CallId> = self.callers.keys().copied().collect();
+        for call in calls {
+            self.ask_overflow(now, call);
+        }
     }
 
     /// The callers stand in the order of their queue again.

@@ -1,6 +1,6 @@
 //! Whether a script is fit for citizens: every way leads somewhere, nobody who erred is hung up on, nothing is recorded unannounced.
 
-use super::script::{At, Menu, Node, Script, Target};
+use super::script::{At, Callback, Menu, Node, Queue, Script, Target};
 use super::speak;
 use crate::facts::Outcome;
 use crate::ids::*;
@@ -15,6 +15,8 @@ pub struct Known {
     pub queues: BTreeSet<QueueId>,
     pub routes: BTreeSet<RouteId>,
     pub calendars: BTreeSet<String>,
+    /// Queues whose callers may be offered or promised a callback.
+    pub calling_back: BTreeSet<QueueId>,
 }
 
 /// One thing wrong in one script. Prints as `122.yaml:14: what is wrong; what to do`.
@@ -54,7 +56,10 @@ pub enum Problem {
     Tries { tries: u8, max: u8 },
     #[error("`timeout_s` is {seconds}; choose 1…{max}")]
     Timeout { seconds: u16, max: u16 },
-    #[error("the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue or a transfer only")]
+    #[error(
+        "the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue, a transfer, a menu, or a hang_up with the \
+         outcome callback_booked"
+    )]
     QueueKey { key: String, kind: &'static str },
     #[error(
         "`{queue}` records, but a caller can get here without having heard a `notice`; put one on every way, or `record: false`"
@@ -72,6 +77,16 @@ pub enum Problem {
     NoSuchRoute { route: RouteId, known: String },
     #[error("the configuration has no calendar `{calendar}`; add it there, or use one of: {known}")]
     NoSuchCalendar { calendar: String, known: String },
+    #[error(
+        "the overflow list of `{queue}` leads to a callback, and `{node}` has none to offer; add `callback: {{ say: […], key: \"2\", node: … }}`"
+    )]
+    NoCallback { queue: QueueId, node: String },
+    #[error(
+        "`callback` leads to `{node}`, where nobody is promised a call; let it lead to a hang_up with the outcome callback_booked"
+    )]
+    NoPromise { node: String },
+    #[error("the key `{key}` of `callback` has another meaning in this queue; take a free one")]
+    KeyTaken { key: String },
 }
 
 /// Reads all scripts, given as (file name without `.yaml`, text). Either all are good, or everything that is wrong is told.
@@ -92,7 +107,8 @@ pub fn check_scripts<'a>(
 /// More nodes than any service line has; keeps the walks below short.
 const MAX_NODES: usize = 500;
 /// What a robot can know about the end of a call; `served` or `abandoned_in_queue` would be a lie in the ledger.
-const OUTCOMES: [Outcome; 5] = [Outcome::SelfServed, Outcome::Announced, Outcome::Blocked, Outcome::Closed, Outcome::Failed];
+const OUTCOMES: [Outcome; 6] =
+    [Outcome::SelfServed, Outcome::Announced, Outcome::CallbackBooked, Outcome::Blocked, Outcome::Closed, Outcome::Failed];
 /// Internal numbers have three or four digits; six leave room.
 const MAX_KEYS: usize = 6;
 
@@ -223,9 +239,15 @@ fn queue_keys(script: &Script) -> Vec<ScriptError> {
     let mut errors = Vec::new();
     for node in script.nodes.values() {
         let Node::Queue(queue) = &node.value else { continue };
+        if let Some(callback) = &queue.callback
+            && script.nodes.get(&callback.node.value).is_some_and(|node| !promises_a_call(&node.value))
+        {
+            errors.push(error(script, callback.node.line, Problem::NoPromise { node: callback.node.value.clone() }));
+        }
         for (key, target) in &queue.keys {
             match script.nodes.get(&target.value).map(|node| &node.value) {
-                Some(Node::Queue(_) | Node::Transfer(_)) | None => {}
+                Some(Node::Queue(_) | Node::Transfer(_) | Node::Menu(_)) | None => {}
+                Some(other) if promises_a_call(other) => {}
                 Some(other) => {
                     errors.push(error(script, target.line, Problem::QueueKey { key: key.clone(), kind: other.kind() }));
                 }
@@ -233,6 +255,10 @@ fn queue_keys(script: &Script) -> Vec<ScriptError> {
         }
     }
     errors
+}
+
+fn promises_a_call(node: &Node) -> bool {
+    matches!(node, Node::HangUp(end) if end.outcome == Outcome::CallbackBooked)
 }
 
 /// What can be said of a node without looking at others.
@@ -261,6 +287,7 @@ fn each_node(script: &Script, known: &Known) -> Vec<ScriptError> {
                 }
                 problems
                     .extend(queue.repeat.iter().filter(|key| !is_key(&key.value, 1)).map(|key| bad_key(key.line, &key.value, 1)));
+                problems.extend(bad_callback(name, queue, known));
                 for prompt in speak::prompts().filter(|prompt| !known.prompts.contains(prompt)) {
                     problems.push((0, Problem::NoSuchPrompt { prompt }));
                 }
@@ -299,6 +326,23 @@ fn bad_menu(name: &str, menu: &Menu, line: u32) -> Vec<(u32, Problem)> {
         problems.push((line, Problem::Timeout { seconds: menu.timeout_s, max: Menu::MAX_TIMEOUT_S }));
     }
     problems
+}
+
+fn bad_callback(name: &str, queue: &Queue, known: &Known) -> Option<(u32, Problem)> {
+    let Some(Callback { say, key: At { value: key, line }, .. }) = &queue.callback else {
+        let (node, At { value: queue, line }) = (name.to_owned(), &queue.queue);
+        return known.calling_back.contains(queue).then(|| (*line, Problem::NoCallback { queue: queue.clone(), node }));
+    };
+    let taken = queue.keys.contains_key(key) || queue.repeat.as_ref().is_some_and(|repeat| repeat.value == *key);
+    if !is_key(key, 1) {
+        Some(bad_key(*line, key, 1))
+    } else if taken {
+        Some((*line, Problem::KeyTaken { key: key.clone() }))
+    } else if say.is_empty() {
+        Some((*line, Problem::NothingToSay { node: name.to_owned() }))
+    } else {
+        None
+    }
 }
 
 fn bad_keys(keys: &BTreeMap<String, Target>, max: usize) -> Vec<(u32, Problem)> {

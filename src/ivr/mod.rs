@@ -55,6 +55,24 @@ pub enum Event {
     },
     /// The caller hung up, or an agent or the route took over: the robot is done.
     Stopped,
+    /// The acd wants this said to the waiting caller.
+    Say {
+        prompt: PromptId,
+    },
+    /// The waiting caller may choose to be called back.
+    OfferCallback,
+    /// By a rule the caller waits in this queue now.
+    Moved {
+        queue: QueueId,
+    },
+    /// The queue lets the caller go, who is to be promised a callback.
+    PromiseCallback {
+        queue: QueueId,
+    },
+    /// By a rule of this queue a route is dialled for the caller.
+    Routed {
+        queue: QueueId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +110,10 @@ pub enum Command {
     },
     /// Write this down.
     Fact(Fact),
+    /// The caller waits no longer; the robot goes on with them.
+    LeaveQueue {
+        why: QueueLeft,
+    },
 }
 
 /// What a citizen's phone can press. Other events of RFC 4733 (A–D, flash) come from no citizen and are not heard.

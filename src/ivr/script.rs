@@ -136,13 +136,29 @@ pub struct Queue {
     #[serde(default)]
     pub say: Say,
     pub music: At<PromptId>,
-    /// Ways out while waiting: to a route or to another queue.
+    /// Ways out while waiting: to a route, another queue, a menu, or the promise of a callback.
     #[serde(default)]
     pub keys: BTreeMap<String, Target>,
     /// The key that tells the place in the queue once more.
     #[serde(default)]
     pub repeat: Option<At<String>>,
+    /// What is offered when a rule of the queue wants a callback offered.
+    #[serde(default)]
+    pub callback: Option<Callback>,
     pub overflow: Target,
+    /// Instead of `overflow`, when the queue is out of its hours.
+    #[serde(default)]
+    pub closed: Option<Target>,
+}
+
+/// A callback instead of the wait. The key counts from the offer on.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    pub say: Say,
+    pub key: At<String>,
+    /// Where it is promised: a `hang_up` with the outcome `callback_booked`.
+    pub node: Target,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -233,7 +249,11 @@ impl Node {
             Node::Say(saying) => vec![&saying.next],
             Node::Menu(menu) => vec![&menu.operator],
             Node::Hours(hours) => vec![&hours.open, &hours.closed],
-            Node::Queue(queue) => vec![&queue.overflow],
+            Node::Queue(queue) => [&queue.overflow]
+                .into_iter()
+                .chain(&queue.closed)
+                .chain(queue.callback.as_ref().map(|callback| &callback.node))
+                .collect(),
             Node::Transfer(transfer) => vec![&transfer.failed],
             Node::HangUp(_) => vec![],
             Node::Goto(goto) => vec![&goto.node],
@@ -246,7 +266,10 @@ impl Node {
             Node::Notice(notice) => notice.say.iter().collect(),
             Node::Say(saying) => saying.say.iter().collect(),
             Node::Menu(menu) => menu.say.iter().chain(&menu.say_silence).chain(&menu.say_wrong).collect(),
-            Node::Queue(queue) => queue.say.iter().chain([&queue.music]).collect(),
+            Node::Queue(queue) => {
+                let offer = queue.callback.iter().flat_map(|callback| &callback.say);
+                queue.say.iter().chain([&queue.music]).chain(offer).collect()
+            }
             Node::Transfer(transfer) => transfer.say.iter().chain([&transfer.music]).collect(),
             Node::HangUp(end) => end.say.iter().collect(),
             Node::Hours(_) | Node::Goto(_) => vec![],

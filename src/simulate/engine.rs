@@ -3,7 +3,7 @@
 use super::CLASSES;
 use super::input::{Roster, Seat};
 use super::run::{Floor, Ring};
-use crate::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use crate::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
 use crate::clock::Moment;
 use crate::facts::{Party, QueueLeft};
 use crate::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
@@ -125,6 +125,9 @@ impl Floor for EngineFloor {
                 }
                 Command::Withdraw { call, .. } => return Some(Ring::Stops { call: number(call) }),
                 Command::Announce { .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                // No trace knows overflow lists.
+                Command::Say { .. } | Command::OfferCallback { .. } | Command::Moved { .. } => {}
+                Command::ToRoute { .. } | Command::PromiseCallback { .. } => {}
             }
         }
         None
@@ -138,11 +141,11 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         target,
         priority: 0,
         max_waiting: u32::MAX,
-        max_wait: None,
         ring: RING,
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
     }
 }
 

@@ -91,6 +91,10 @@ pub enum Event {
     Parting {
         outcome: Option<Outcome>,
     },
+    /// The citizen chose something else than to wait; the robot goes on.
+    LeavesQueue {
+        why: QueueLeft,
+    },
 }
 
 /// One try of a route. `leg` is the id for the leg that would carry it.
