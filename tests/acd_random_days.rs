@@ -1,7 +1,9 @@
 //! Random days by seed (a model check): callers come and go, phones ring, fail and reject, agents toggle, rules are reloaded.
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
-use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{
+    Acd, AgentRules, CallbackRules, Command, Event, Overflow, QueueRules, Routing, Rules, Seek, Then, When, WhileWaiting,
+};
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -211,6 +213,10 @@ impl Day {
             92..95 => self.a_late_word(),
             95..98 => self.callbacks(),
             98 if self.dice.below(20) == 0 => self.a_new_life(),
+            98 => {
+                let (queue, open) = (self.queue(), self.dice.below(3) > 0);
+                self.send(Event::QueueOpens { queue, open });
+            }
             _ => self.reload(),
         }
     }
@@ -298,12 +304,12 @@ impl Day {
                     target: Duration::from_secs(dice.below(60)),
                     priority: dice.below(2) as u8,
                     max_waiting: dice.below(30) as u32,
-                    max_wait: (dice.below(2) == 0).then(|| Duration::from_secs(dice.below(120))),
                     ring: Duration::from_secs(dice.below(20)),
                     wrap_up: Duration::from_secs(dice.below(10)),
                     announce: (dice.below(2) == 0)
                         .then(|| (Duration::from_secs(dice.below(9)), Duration::from_secs(dice.below(9)))),
                     seek: seek(dice, skills),
+                    while_waiting: while_waiting(dice),
                 };
                 queues.insert(QueueId::from(format!("queue{no}").as_str()), rules);
             }
@@ -403,6 +409,13 @@ impl Day {
                 assert!(position >= 1, "{place}");
             }
             Command::Overflow { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
+            Command::ToRoute { call, .. } | Command::PromiseCallback { call, .. } => {
+                assert!(!floor.callers.contains_key(&call), "{place}: still waits");
+            }
+            Command::Say { call, .. } | Command::OfferCallback { call } => {
+                assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
+            }
+            Command::Moved { call, queue } => assert_eq!(floor.callers[&call].queue, queue, "{place}: waits elsewhere"),
             Command::Record(fact) => self.note(fact, &place),
         }
     }
@@ -576,6 +589,37 @@ fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {
         prefers: prefers.then(|| requirement(dice)),
         reserves_after: reserves.then(|| Duration::from_secs(dice.below(30))),
         agents: ordered.then(|| AgentOrder::ALL[dice.below(AgentOrder::ALL.len() as u64) as usize]),
+    }
+}
+
+fn while_waiting(dice: &mut Dice) -> WhileWaiting {
+    let rule = |dice: &mut Dice| {
+        let mut named = [false; 5].map(|_| dice.below(3) == 0);
+        named[dice.below(5) as usize] = true;
+        let when = When {
+            waited: named[0].then(|| Duration::from_secs(dice.below(120))),
+            ahead: named[1].then(|| dice.below(20) as u32),
+            estimate: named[2].then(|| Duration::from_secs(dice.below(100))),
+            no_agents: named[3],
+            closed: named[4],
+        };
+        let then = match dice.below(8) {
+            0 => Then::Say("all-busy".into()),
+            1 => Then::OfferCallback,
+            2 => Then::PromiseCallback,
+            3 => Then::Route("hospital".into()),
+            4 => Then::Robot,
+            _ => Then::Queue(format!("queue{}", dice.below(7)).as_str().into()),
+        };
+        Overflow { when, then }
+    };
+    let lines = dice.below(4) * dice.below(2);
+    WhileWaiting {
+        overflow: (0..lines).map(|_| rule(dice)).collect(),
+        closed: dice.below(12) == 0,
+        let_go_at_closing: dice.below(2) == 0,
+        place_untold: dice.below(2) == 0,
+        texts: (0..dice.below(3)).map(|no| format!("text{no}").as_str().into()).collect(),
     }
 }
 

@@ -9,7 +9,7 @@
 //! Time runs deadline by deadline up to the next line; at the very moment of a deadline the line comes first, unless it is
 //! `time passes`.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
+use dozvon::acd::{Acd, AgentRules, Command, Event, Overflow, QueueRules, Routing, Rules, Seek, Then, When, WhileWaiting};
 use dozvon::clock::Moment;
 use dozvon::facts::{Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -162,6 +162,11 @@ impl Scene {
             ["queued", "for", queue, more @ ..] => self.queued(words[0], queue, more)?,
             ["leaves", why] => Event::CallerLeft { call: self.call(words[0])?, why: word::<QueueLeft>(why)? },
             ["missed", outcome, "after", secs, "s", more @ ..] => self.missed(words[0], outcome, secs, more)?,
+            [word @ ("opens" | "closes")] => {
+                let (queue, open) = (QueueId::from(words[0]), *word == "opens");
+                self.rules.queues.get_mut(&queue).ok_or("no such queue")?.while_waiting.closed = !open;
+                Event::QueueOpens { queue, open }
+            }
             ["served"] => Event::PersonServed { person: self.person(words[0])? },
             ["takes", "task", task] => Event::TaskTaken { task: TaskId(number(task)?), agent: agent() },
             ["closed", "task", task, how] => Event::TaskClosed { task: TaskId(number(task)?), how: word::<TaskEnd>(how)? },
@@ -265,6 +270,13 @@ impl Scene {
             Command::Overflow { call, queue, why } => {
                 Some(format!("overflow {} from {queue}: {}", self.calls[&call], said(&why)))
             }
+            Command::Say { call, prompt } => Some(format!("say to {}: {prompt}", self.calls[&call])),
+            Command::OfferCallback { call } => Some(format!("offer {} a callback", self.calls[&call])),
+            Command::Moved { call, queue } => Some(format!("move {} to {queue}", self.calls[&call])),
+            Command::ToRoute { call, queue, route } => Some(format!("hand {} from {queue} to route {route}", self.calls[&call])),
+            Command::PromiseCallback { call, queue } => {
+                Some(format!("let {} go from {queue} with the promise of a callback", self.calls[&call]))
+            }
             Command::Record(fact) => {
                 let (kind, text) = self.fact(fact);
                 self.shown.iter().any(|shown| shown == kind).then_some(text)
@@ -363,13 +375,48 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
         ["target", secs, "s"] => queue.target = seconds(secs)?,
         ["priority", level] => queue.priority = number(level)? as u8,
         ["at", "most", limit] => queue.max_waiting = number(limit)? as u32,
-        ["longest", "wait", secs, "s"] => queue.max_wait = Some(seconds(secs)?),
+        ["longest", "wait", secs, "s"] => {
+            let when = When { waited: Some(seconds(secs)?), ..When::default() };
+            queue.while_waiting.overflow.push(Overflow { when, then: Then::Robot });
+        }
+        ["overflow", ..] => queue.while_waiting.overflow.push(overflow(&part["overflow".len()..])?),
+        ["no", "overflow"] => queue.while_waiting.overflow.clear(),
+        ["closed"] => queue.while_waiting.closed = true,
+        ["lets", "go", "at", "closing"] => queue.while_waiting.let_go_at_closing = true,
+        ["place", "untold"] => queue.while_waiting.place_untold = true,
+        ["texts", ref texts @ ..] => queue.while_waiting.texts = texts.iter().map(|text| (*text).into()).collect(),
         ["ring", secs, "s"] => queue.ring = seconds(secs)?,
         ["wrap-up", secs, "s"] => queue.wrap_up = seconds(secs)?,
         ["announce", "after", first, "s,", "then", "each", each, "s"] => queue.announce = Some((seconds(first)?, seconds(each)?)),
         _ => return Err(format!("queue rule not understood: {part}")),
     }
     Ok(())
+}
+
+/// `closed and waited 60 s then queue drugs`
+fn overflow(text: &str) -> Said<Overflow> {
+    let (conditions, then) = text.split_once(" then ").ok_or("then")?;
+    let mut when = When::default();
+    for condition in conditions.split(" and ") {
+        match condition.split_whitespace().collect::<Vec<_>>()[..] {
+            ["waited", secs, "s"] => when.waited = Some(seconds(secs)?),
+            ["ahead", count] => when.ahead = Some(number(count)? as u32),
+            ["estimate", secs, "s"] => when.estimate = Some(seconds(secs)?),
+            ["no", "agents"] => when.no_agents = true,
+            ["closed"] => when.closed = true,
+            _ => return Err(format!("condition not understood: {condition}")),
+        }
+    }
+    let then = match then.split_whitespace().collect::<Vec<_>>()[..] {
+        ["say", prompt] => Then::Say(prompt.into()),
+        ["queue", queue] => Then::Queue(queue.into()),
+        ["route", route] => Then::Route(route.into()),
+        ["offer", "a", "callback"] => Then::OfferCallback,
+        ["promise", "a", "callback"] => Then::PromiseCallback,
+        ["robot"] => Then::Robot,
+        _ => return Err(format!("action not understood: {then}")),
+    };
+    Ok(Overflow { when, then })
 }
 
 fn requirement(text: &str) -> Said<Requirement> {
