@@ -21,6 +21,8 @@ async fn main() -> anyhow::Result<()> {
         title: "Алтайский край".to_owned(),
         zone: "Asia/Barnaul".to_owned(),
         callback_when_closed: false,
+        dial: true,
+        callback_within: std::time::Duration::ZERO,
     };
     let state = ApiState {
         engine: fake.engine.clone(),

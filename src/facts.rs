@@ -201,6 +201,59 @@ pub enum Fact {
         file: String,
         who: String,
     },
+    /// An agent's phone rings for a task; the citizen is dialled when the agent answers. Such a call goes out: it is not *entered* and
+    /// stands in no outcome of the ledger, but is live until it ends like any other.
+    CallbackBegan {
+        task: TaskId,
+        call: CallId,
+        region: RegionId,
+        trunk: TrunkId,
+        dialled: String,
+        person: PersonId,
+    },
+    /// The citizen was dialled for a task (the `nth` time), or was about to be.
+    CallbackAttempted {
+        task: TaskId,
+        call: CallId,
+        nth: u32,
+        end: AttemptEnd,
+    },
+    /// The robot promised a callback, before this moment.
+    CallbackPromised {
+        task: TaskId,
+        call: CallId,
+        booking: Option<Booking>,
+        by: Moment,
+    },
+}
+
+/// What a citizen chose instead of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Booking {
+    /// To be called when they would have been next.
+    Place,
+    /// To be called some time within the promise.
+    Later,
+}
+
+/// How one attempt to call a citizen back ended. Answering machines are not told from people: who answers is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptEnd {
+    Reached,
+    Busy,
+    NoAnswer,
+    /// The number cannot be rung.
+    Failed,
+    /// The agent hung up or was lost before the citizen picked up.
+    AgentLeft,
+    /// The agent heard a machine.
+    Voicemail,
+    /// The agent heard somebody else: the number is not theirs.
+    WrongNumber,
+    /// Nobody was rung: our trunk is at fault.
+    TrunkFailed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,11 +348,11 @@ pub enum QueueLeft {
     Full,
     Transferred,
     EngineFailed,
+    /// Chose to be called back.
+    CallbackBooked,
     Closed,
     NoAgents,
     EstimateTooLong,
-    /// Chose to be called back.
-    CallbackWanted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -348,6 +401,8 @@ pub enum TaskEnd {
     AttemptsEnded,
     /// Closed by a person, with a reason in the audit.
     ClosedByHand,
+    /// The number belongs to somebody else.
+    WrongNumber,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

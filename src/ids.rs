@@ -20,6 +20,15 @@ pub struct PersonId(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct RegionId(pub u16);
 
+impl CallId {
+    /// The call by which a task is carried out when an agent is asked for it the `nth` time: made of these and nothing else, so that
+    /// a brain can name it and a replay names it alike (UUID v8, RFC 9562 §5.8).
+    pub fn of_callback(task: TaskId, nth: u32) -> Self {
+        let words = u128::from(nth) << 64 | u128::from(task.0);
+        Self(Uuid::new_v8(words.to_be_bytes()))
+    }
+}
+
 macro_rules! counted_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -1,6 +1,6 @@
 //! What boards see of the floor: places, counts, tasks. The scenarios speak of commands and facts only.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
+use dozvon::acd::{Acd, AgentRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way, WhileWaiting};
 use dozvon::clock::Moment;
 use dozvon::facts::{MissReason, Outcome, Party};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -54,13 +54,18 @@ fn the_board_lists_who_is_in_the_rules_and_who_still_talks() {
 #[test]
 fn tasks_are_listed_by_region_with_the_last_call() {
     let mut floor = Floor::new();
-    let missed = |no, region, person, outcome| Event::CallMissed {
-        task: TaskId(no),
-        call: call(no),
-        region: RegionId(region),
-        person: Some(PersonId(Uuid::from_u128(person))),
-        outcome,
-        after: Duration::from_secs(60),
+    let missed = |no, region, person, outcome| {
+        Event::CallMissed(Missed {
+            task: TaskId(no),
+            call: call(no),
+            region: RegionId(region),
+            person: Some(PersonId(Uuid::from_u128(person))),
+            outcome,
+            after: Duration::from_secs(60),
+            queue: None,
+            way: Way { trunk: "city".into(), dialled: "122".into() },
+            booked: None,
+        })
     };
     floor.tell(1, missed(1, 22, 1, Outcome::AbandonedInQueue));
     floor.tell(2, missed(2, 76, 2, Outcome::Cut));

@@ -2,11 +2,12 @@
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackRules, Command, Event, Overflow, QueueRules, Routing, Rules, Seek, Then, When, WhileWaiting,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, Overflow, QueueRules, Routing, Rules, Seek, Then,
+    Way, When, WhileWaiting,
 };
 use dozvon::clock::Moment;
-use dozvon::facts::{AgentStateName, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
-use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
+use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId, TrunkId};
 use dozvon::routing::{AgentOrder, Policy};
 use dozvon::skills::Requirement;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,12 @@ struct NaiveFloor {
     /// How far each wait had come into effect before this turn: stage and overdue.
     ripe: BTreeMap<CallId, (Option<Duration>, bool)>,
     tasks: BTreeMap<TaskId, PersonId>,
+    /// Callers who may have an old place back; how they compare with others is not said here.
+    known: BTreeSet<CallId>,
+    /// Calls out, whom they are for, and which agent's phone rings for them or is connected.
+    calls_out: BTreeMap<CallId, (TaskId, QueueId)>,
+    dialling: BTreeMap<AgentId, CallId>,
+    reached: u32,
     /// Offers written down for which no phone was told to ring yet.
     unrung: BTreeSet<OfferId>,
 }
@@ -140,6 +147,8 @@ impl Day {
         assert!(not_once.is_empty(), "seed {}: callers without exactly one end: {not_once:?}", self.seed);
         assert_eq!(self.acd.violations(), 0, "seed {}", self.seed);
         assert!(self.floor.ends.len() > steps as usize / 10, "seed {}: a day without callers", self.seed);
+        let called_back = (self.floor.calls_out.len(), self.floor.reached);
+        assert!(steps < 10_000 || called_back > (100, 0), "seed {}: called back {called_back:?}", self.seed);
     }
 
     fn live_without_closing(&mut self, steps: u32) {
@@ -210,8 +219,9 @@ impl Day {
                 self.send_for_an_agent(|agent| Event::AgentReachable { agent, reachable });
             }
             88..92 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
-            92..95 => self.a_late_word(),
-            95..98 => self.callbacks(),
+            97 => self.a_late_word(),
+            94..97 => self.callbacks(),
+            92..94 => self.a_citizen_is_dialled(),
             98 if self.dice.below(20) == 0 => self.a_new_life(),
             98 => {
                 let (queue, open) = (self.queue(), self.dice.below(3) > 0);
@@ -224,7 +234,15 @@ impl Day {
     fn a_caller_comes(&mut self) {
         let call = CallId(Uuid::from_u128(u128::from(self.step)));
         let (queue, priority, urgent) = (self.queue(), self.dice.below(3) as u8, self.dice.below(10) == 0);
-        self.send(Event::CallerQueued { call, queue, person: None, priority, urgent });
+        let person = (self.dice.below(12) == 0).then(|| self.person());
+        if person.is_some() {
+            self.floor.known.insert(call);
+        }
+        self.send(Event::CallerQueued { call, queue, person, priority, urgent });
+    }
+
+    fn person(&mut self) -> PersonId {
+        PersonId(Uuid::from_u128(u128::from(self.dice.below(400))))
     }
 
     fn a_caller_changes(&mut self) {
@@ -254,9 +272,26 @@ impl Day {
     }
 
     fn a_talk_ends(&mut self) {
-        if let Some(agent) = self.dice.one_of(self.floor.talks.keys()) {
-            let call = self.floor.talks[&agent];
-            self.send(Event::TalkEnded { agent, call, by: Party::Citizen });
+        if let Some(agent) = self.dice.one_of(self.floor.talks.keys().chain(self.floor.dialling.keys())) {
+            let call = self.floor.talks.get(&agent).or(self.floor.dialling.get(&agent)).copied().expect("one of them");
+            let by = [Party::Citizen, Party::Agent, Party::Network][self.dice.below(3) as usize];
+            self.send(Event::TalkEnded { agent, call, by });
+        }
+    }
+
+    fn a_citizen_is_dialled(&mut self) {
+        if let Some(agent) = self.dice.one_of(self.floor.dialling.keys()) {
+            let ends = [
+                AttemptEnd::Reached,
+                AttemptEnd::Reached,
+                AttemptEnd::Busy,
+                AttemptEnd::NoAnswer,
+                AttemptEnd::Voicemail,
+                AttemptEnd::WrongNumber,
+                AttemptEnd::TrunkFailed,
+            ];
+            let (call, end) = (self.floor.dialling[&agent], ends[self.dice.below(7) as usize]);
+            self.send(Event::CallbackAttempted { call, end });
         }
     }
 
@@ -279,14 +314,22 @@ impl Day {
 
     fn callbacks(&mut self) {
         let (call, task) = (CallId(Uuid::from_u128(u128::from(self.step))), TaskId(u64::from(self.step)));
-        let person = PersonId(Uuid::from_u128(u128::from(self.dice.below(8))));
+        let person = self.person();
         let after = Duration::from_secs(self.dice.below(20));
-        let event = match self.dice.below(4) {
-            0 => Event::PersonServed { person },
-            1 => Event::TaskClosed { task: TaskId(self.dice.below(u64::from(self.step))), how: TaskEnd::Reached },
+        let event = match self.dice.below(8) {
+            0 | 1 => Event::PersonServed { person },
+            2 if self.dice.below(4) == 0 => Event::PersonRings { call, person },
+            3 if self.dice.below(4) == 0 => {
+                let task = self.dice.one_of(self.floor.tasks.keys()).unwrap_or(task);
+                Event::TaskTaken { task, agent: AgentId::from(format!("op{}", self.dice.below(25)).as_str()) }
+            }
+            4 => Event::TaskClosed { task: TaskId(self.dice.below(u64::from(self.step))), how: TaskEnd::Reached },
             _ => {
                 let outcome = Outcome::ALL[self.dice.below(Outcome::ALL.len() as u64) as usize];
-                Event::CallMissed { task, call, region: RegionId(22), person: Some(person), outcome, after }
+                let way = Way { trunk: "city".into(), dialled: "122".into() };
+                let (queue, person) = (Some(self.queue()), Some(person));
+                let booked = [None, None, Some(Booking::Place), Some(Booking::Later)][self.dice.below(4) as usize];
+                Event::CallMissed(Missed { task, call, region: RegionId(22), queue, person, outcome, after, way, booked })
             }
         };
         self.send(event);
@@ -328,14 +371,16 @@ impl Day {
         let policy = Policy::ALL[dice.below(Policy::ALL.len() as u64) as usize];
         let overdue_after = (dice.below(3) == 0).then(|| Duration::from_secs(5 + dice.below(60)));
         let routing = Routing { policy, overdue_after };
-        self.rules = Rules { queues, agents, callbacks: CallbackRules::default(), routing };
+        let callbacks = callback_rules(dice);
+        self.rules = Rules { queues, agents, callbacks, routing };
         self.send(Event::RulesChanged(Box::new(self.rules.clone())));
     }
 
     /// After a kill: some calls go on; of the others nobody waits, rings or talks any more, and agents go on as they were.
     fn a_new_life(&mut self) {
         self.epoch += 1;
-        let calls: Vec<CallId> = self.floor.callers.keys().chain(self.floor.talks.values()).copied().collect();
+        let calls: Vec<CallId> =
+            self.floor.callers.keys().chain(self.floor.talks.values()).chain(self.floor.calls_out.keys()).copied().collect();
         let kept: BTreeSet<CallId> = calls.into_iter().filter(|_| self.dice.below(2) == 0).collect();
         self.send(Event::EngineStarted { epoch: self.epoch, kept: kept.clone() });
         let left = self.floor.callers.keys().chain(self.floor.talks.values()).filter(|call| !kept.contains(call)).count();
@@ -387,7 +432,8 @@ impl Day {
         self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
         self.nobody_is_free_for_who_waits(&place);
         let waiting: u32 = self.acd.queues().map(|queue| queue.waiting + queue.offered).sum();
-        assert_eq!(waiting as usize, self.floor.callers.len(), "{place}: the board counts callers wrong");
+        let out = self.floor.offers.values().filter(|(call, _)| self.floor.calls_out.contains_key(call)).count();
+        assert_eq!(waiting as usize, self.floor.callers.len() + out, "{place}: the board counts callers wrong");
         assert_eq!(self.acd.open_callbacks(None).count(), self.floor.tasks.len(), "{place}: the board counts tasks wrong");
     }
 
@@ -409,13 +455,18 @@ impl Day {
                 assert!(position >= 1, "{place}");
             }
             Command::Overflow { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
-            Command::ToRoute { call, .. } | Command::PromiseCallback { call, .. } => {
-                assert!(!floor.callers.contains_key(&call), "{place}: still waits");
-            }
-            Command::Say { call, .. } | Command::OfferCallback { call } => {
+            Command::ToRoute { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
+            Command::Say { call, .. } | Command::PromiseCallback { call } => {
                 assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
             }
             Command::Moved { call, queue } => assert_eq!(floor.callers[&call].queue, queue, "{place}: waits elsewhere"),
+            Command::CallBack { call, task, queue, .. } => {
+                assert_eq!(floor.calls_out.insert(call, (task, queue)).map(|(task, _)| task), Some(task), "{place}: not begun");
+            }
+            Command::CallbackOff { call } => {
+                assert!(floor.calls_out.contains_key(&call), "{place}: not begun");
+                assert!(floor.offers.values().all(|(of, _)| *of != call), "{place}: a phone rings on");
+            }
             Command::Record(fact) => self.note(fact, &place),
         }
     }
@@ -432,6 +483,19 @@ impl Day {
                 assert!(self.floor.callers.remove(&call).is_some_and(|caller| !caller.offered), "{place}: did not wait");
                 *self.floor.ends.entry(call).or_default() += 1;
             }
+            Fact::OfferMade { offer, call, agent, why, .. } if self.floor.calls_out.contains_key(&call) => {
+                let waiting = |(caller, at): (&CallId, &NaiveCaller)| {
+                    !at.offered && self.is_settled(*caller) && self.may_serve(&agent, *caller)
+                };
+                // Unless it stands in the order of its queue, it comes after everybody.
+                if why.starts_with("callback") {
+                    assert!(!self.floor.callers.iter().any(waiting), "{place}: somebody waits");
+                }
+                assert!(self.floor.offers.values().all(|(_, other)| *other != agent), "{place}: two offers for one agent");
+                assert!(self.floor.offers.values().all(|(other, _)| *other != call), "{place}: two phones for one callback");
+                self.floor.offers.insert(offer, (call, agent));
+                self.floor.unrung.insert(offer);
+            }
             Fact::OfferMade { offer, call, agent, .. } => {
                 self.is_the_best_choice(call, &agent, place);
                 let caller = self.floor.callers.get_mut(&call).unwrap_or_else(|| panic!("{place}: does not wait"));
@@ -444,6 +508,10 @@ impl Day {
                 let (call, agent) = self.floor.offers.remove(&offer).unwrap_or_else(|| panic!("{place}: no such offer"));
                 self.floor.old_offers.push(offer);
                 match end {
+                    OfferEnd::Answered if self.floor.calls_out.contains_key(&call) => {
+                        assert!(self.floor.dialling.values().all(|other| *other != call), "{place}: called twice at once");
+                        self.floor.dialling.insert(agent, call);
+                    }
                     OfferEnd::Answered => {
                         self.floor.callers.remove(&call);
                         *self.floor.ends.entry(call).or_default() += 1;
@@ -464,6 +532,9 @@ impl Day {
             }
             Fact::TalkEnded { call, agent, .. } => assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}"),
             Fact::AgentChanged { agent, state, .. } => {
+                if state != AgentStateName::Talking {
+                    self.floor.dialling.remove(&agent);
+                }
                 self.floor.states.insert(agent, state);
             }
             Fact::CallbackOpened { task, person, .. } => {
@@ -471,6 +542,19 @@ impl Day {
                 self.floor.tasks.insert(task, person);
             }
             Fact::CallbackClosed { task, .. } => assert!(self.floor.tasks.remove(&task).is_some(), "{place}: was not open"),
+            Fact::CallbackBegan { task, call, person, .. } => {
+                assert_eq!(self.floor.tasks.get(&task), Some(&person), "{place}: nobody is owed it");
+                let before = self.floor.calls_out.insert(call, (task, QueueId::from("")));
+                assert!(before.is_none(), "{place}: begins twice");
+            }
+            Fact::CallbackAttempted { task, call, end, .. } => {
+                self.floor.reached += u32::from(end == AttemptEnd::Reached);
+                assert!(self.floor.tasks.contains_key(&task), "{place}: was not open");
+                assert!(self.floor.dialling.values().any(|other| *other == call), "{place}: no agent for it");
+            }
+            Fact::CallbackPromised { task, .. } | Fact::CallbackTaken { task, .. } => {
+                assert!(self.floor.tasks.contains_key(&task), "{place}: was not open");
+            }
             Fact::CallbackRepeated { task, .. } => assert!(self.floor.tasks.contains_key(&task), "{place}: was not open"),
             other => panic!("{place}: not a fact of the acd: {other:?}"),
         }
@@ -479,8 +563,7 @@ impl Day {
     /// The slow and plain way to choose: all waiting callers, one by one. How far the policies of one rank agree is not said here.
     fn is_the_best_choice(&self, call: CallId, agent: &AgentId, place: &str) {
         assert!(self.may_serve(agent, call), "{place}: lacks the skill");
-        // Who ripened within this turn may have been chosen, or passed over, just before.
-        let settled = |call: CallId| self.floor.ripe.get(&call).is_none_or(|ripe| *ripe == self.ripe(call));
+        let settled = |call: CallId| !self.floor.known.contains(&call) && self.is_settled(call);
         if !settled(call) {
             return;
         }
@@ -500,6 +583,11 @@ impl Day {
             };
             assert!(!self.floor.states.iter().any(ready), "{place}: the same agent twice in a row, and not alone");
         }
+    }
+
+    /// Who ripened within this turn may have been chosen, or passed over, just before.
+    fn is_settled(&self, call: CallId) -> bool {
+        self.floor.ripe.get(&call).is_none_or(|ripe| *ripe == self.ripe(call))
     }
 
     fn is_before(&self, a: CallId, b: CallId) -> bool {
@@ -579,6 +667,20 @@ impl Day {
     }
 }
 
+fn callback_rules(dice: &mut Dice) -> CallbackRules {
+    let dial = CallbackDialling {
+        attempts: 1 + dice.below(3) as u32,
+        gap: Duration::ZERO,
+        hours: (0, [86_400, 2_000, 8_000][dice.below(3) as usize]),
+        idle: dice.below(3) as u32,
+        within: Duration::from_secs(dice.below(60)),
+        trunks: [TrunkId::from("city")].into(),
+        regions: BTreeMap::new(),
+    };
+    let place_kept = Duration::from_secs(dice.below(40));
+    CallbackRules { dial: (dice.below(4) > 0).then_some(dial), place_kept, ..CallbackRules::default() }
+}
+
 fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {
     let mut some = |one_in: u64| dice.below(one_in) == 0;
     let (relaxes, prefers, reserves, ordered) = (some(2), some(3), some(2), some(2));
@@ -605,8 +707,8 @@ fn while_waiting(dice: &mut Dice) -> WhileWaiting {
         };
         let then = match dice.below(8) {
             0 => Then::Say("all-busy".into()),
-            1 => Then::OfferCallback,
-            2 => Then::PromiseCallback,
+            1 => Then::PromiseCallback,
+            2 => Then::Say("long-wait".into()),
             3 => Then::Route("hospital".into()),
             4 => Then::Robot,
             _ => Then::Queue(format!("queue{}", dice.below(7)).as_str().into()),

@@ -9,10 +9,13 @@
 //! Time runs deadline by deadline up to the next line; at the very moment of a deadline the line comes first, unless it is
 //! `time passes`.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, Overflow, QueueRules, Routing, Rules, Seek, Then, When, WhileWaiting};
+use dozvon::acd::{
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, OfRegion, Overflow, QueueRules, Routing, Rules,
+    Seek, Then, Way, When, WhileWaiting,
+};
 use dozvon::clock::Moment;
-use dozvon::facts::{Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
-use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
+use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
+use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId, TrunkId};
 use dozvon::skills::Requirement;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -139,6 +142,9 @@ impl Scene {
             return self.send(Event::EngineStarted { epoch: 2, kept: Default::default() });
         }
         let words: Vec<&str> = what.split_whitespace().collect();
+        if let ["task", task, "tried", "by", "hand:", end] = words[..] {
+            return self.send(Event::TaskTried { task: TaskId(number(task)?), end: word::<AttemptEnd>(end)? });
+        }
         let agent = || AgentId::from(words[0]);
         let event = match &words[1..] {
             ["ready", "with", ..] => {
@@ -159,6 +165,7 @@ impl Scene {
                 reason: word::<MissReason>(reason)?,
             },
             ["ends", call] => Event::TalkEnded { agent: agent(), call: self.call(call)?, by: Party::Agent },
+            ["loses", call] => Event::TalkEnded { agent: agent(), call: self.call(call)?, by: Party::Network },
             ["queued", "for", queue, more @ ..] => self.queued(words[0], queue, more)?,
             ["leaves", why] => Event::CallerLeft { call: self.call(words[0])?, why: word::<QueueLeft>(why)? },
             ["missed", outcome, "after", secs, "s", more @ ..] => self.missed(words[0], outcome, secs, more)?,
@@ -167,6 +174,8 @@ impl Scene {
                 self.rules.queues.get_mut(&queue).ok_or("no such queue")?.while_waiting.closed = !open;
                 Event::QueueOpens { queue, open }
             }
+            ["dialled:", end] => Event::CallbackAttempted { call: self.call(words[0])?, end: word::<AttemptEnd>(end)? },
+            ["rings", "as", person] => Event::PersonRings { call: self.call(words[0])?, person: self.person(person)? },
             ["served"] => Event::PersonServed { person: self.person(words[0])? },
             ["takes", "task", task] => Event::TaskTaken { task: TaskId(number(task)?), agent: agent() },
             ["closed", "task", task, how] => Event::TaskClosed { task: TaskId(number(task)?), how: word::<TaskEnd>(how)? },
@@ -184,7 +193,12 @@ impl Scene {
         Ok(Event::CallerQueued {
             call: self.call(call)?,
             queue: queue.into(),
-            person: None,
+            person: more
+                .iter()
+                .position(|word| *word == "from")
+                .and_then(|at| more.get(at + 1))
+                .map(|name| self.person(name))
+                .transpose()?,
             priority: priority.map_or(Ok(0), |text| number(text))? as u8,
             urgent: more.contains(&"urgent"),
         })
@@ -193,14 +207,22 @@ impl Scene {
     /// `C1 missed abandoned_in_queue after 5 s task 1 from P1 region 22`
     fn missed(&mut self, call: &str, outcome: &str, secs: &str, more: &[&str]) -> Said<Event> {
         let value = |key: &str| more.iter().position(|word| *word == key).and_then(|at| more.get(at + 1));
-        Ok(Event::CallMissed {
+        Ok(Event::CallMissed(Missed {
             task: TaskId(number(value("task").ok_or("task")?)?),
             call: self.call(call)?,
             region: RegionId(value("region").map_or(Ok(0), |text| number(text))? as u16),
             person: value("from").map(|name| self.person(name)).transpose()?,
             outcome: word::<Outcome>(outcome)?,
             after: seconds(secs)?,
-        })
+            queue: value("in").map(|queue| QueueId::from(*queue)),
+            way: Way { trunk: "city".into(), dialled: "122".into() },
+            booked: more
+                .iter()
+                .position(|word| *word == "books")
+                .and_then(|at| more.get(at + 1))
+                .map(|word_| word::<Booking>(word_))
+                .transpose()?,
+        }))
     }
 
     fn rule(&mut self, rule: &str) -> Said<()> {
@@ -220,9 +242,7 @@ impl Scene {
         } else if let Some(rule) = rule.strip_prefix("routing: ") {
             rule.split(';').try_for_each(|part| routing_part(&mut self.rules.routing, part.trim()))
         } else if let Some(rule) = rule.strip_prefix("callbacks: ") {
-            let region = rule.strip_prefix("closed in region ").ok_or("closed in region")?;
-            self.rules.callbacks.closed.insert(RegionId(number(region)? as u16), true);
-            Ok(())
+            rule.split(';').try_for_each(|part| callbacks_part(&mut self.rules.callbacks, part.trim()))
         } else {
             Err("rule not understood".into())
         }
@@ -271,12 +291,11 @@ impl Scene {
                 Some(format!("overflow {} from {queue}: {}", self.calls[&call], said(&why)))
             }
             Command::Say { call, prompt } => Some(format!("say to {}: {prompt}", self.calls[&call])),
-            Command::OfferCallback { call } => Some(format!("offer {} a callback", self.calls[&call])),
+            Command::PromiseCallback { call } => Some(format!("promise {} a callback", self.calls[&call])),
             Command::Moved { call, queue } => Some(format!("move {} to {queue}", self.calls[&call])),
             Command::ToRoute { call, queue, route } => Some(format!("hand {} from {queue} to route {route}", self.calls[&call])),
-            Command::PromiseCallback { call, queue } => {
-                Some(format!("let {} go from {queue} with the promise of a callback", self.calls[&call]))
-            }
+            Command::CallBack { call, queue, .. } => Some(format!("call back {} in {queue}", self.calls[&call])),
+            Command::CallbackOff { call } => Some(format!("call off {}", self.calls[&call])),
             Command::Record(fact) => {
                 let (kind, text) = self.fact(fact);
                 self.shown.iter().any(|shown| shown == kind).then_some(text)
@@ -320,6 +339,17 @@ impl Scene {
             }
             Fact::CallbackTaken { task, agent } => ("callbacks", format!("{task} taken by {agent}")),
             Fact::CallbackClosed { task, how } => ("callbacks", format!("{task} closed: {}", said(&how))),
+            Fact::CallbackBegan { task, call, .. } => {
+                // `task1.2`: for the second time an agent is sought for it.
+                let nth = (1..).find(|nth| CallId::of_callback(task, *nth) == call).unwrap();
+                self.calls.insert(call, format!("{task}.{nth}"));
+                ("calls out", format!("{task}.{nth} begins"))
+            }
+            Fact::CallbackPromised { task, booking, by, .. } => {
+                let booked = booking.map_or("nothing".to_owned(), |booking| said(&booking));
+                ("callbacks", format!("{task} promised: {booked}, by {} s", by.as_unix_seconds()))
+            }
+            Fact::CallbackAttempted { task, nth, end, .. } => ("callbacks", format!("{task} attempt {nth}: {}", said(&end))),
             other => panic!("not a fact of the acd: {other:?}"),
         }
     }
@@ -329,6 +359,9 @@ impl Scene {
     }
 
     fn call(&mut self, name: &str) -> Said<CallId> {
+        if let Some((call, _)) = self.calls.iter().find(|(_, known)| *known == name) {
+            return Ok(*call);
+        }
         let id = CallId(Uuid::from_u128(u128::from(number(name.trim_start_matches('C'))?)));
         self.calls.insert(id, name.to_owned());
         Ok(id)
@@ -411,7 +444,6 @@ fn overflow(text: &str) -> Said<Overflow> {
         ["say", prompt] => Then::Say(prompt.into()),
         ["queue", queue] => Then::Queue(queue.into()),
         ["route", route] => Then::Route(route.into()),
-        ["offer", "a", "callback"] => Then::OfferCallback,
         ["promise", "a", "callback"] => Then::PromiseCallback,
         ["robot"] => Then::Robot,
         _ => return Err(format!("action not understood: {then}")),
@@ -428,6 +460,45 @@ fn routing_part(routing: &mut Routing, part: &str) -> Said<()> {
         ["policy", policy] => routing.policy = word(policy)?,
         ["overdue", "after", secs, "s"] => routing.overdue_after = Some(seconds(secs)?),
         _ => return Err(format!("routing rule not understood: {part}")),
+    }
+    Ok(())
+}
+
+fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
+    let new = || CallbackDialling {
+        attempts: 3,
+        gap: Duration::ZERO,
+        hours: (0, 86_400),
+        idle: 0,
+        within: Duration::from_secs(7200),
+        trunks: [TrunkId::from("city")].into(),
+        regions: BTreeMap::new(),
+    };
+    let of_region = OfRegion { ahead: 0, dial: true, within: Duration::from_secs(7200) };
+    let words: Vec<&str> = part.split_whitespace().collect();
+    if let ["closed", "in", "region", region] = words[..] {
+        callbacks.closed.insert(RegionId(number(region)? as u16), true);
+        return Ok(());
+    }
+    let dial = callbacks.dial.get_or_insert_with(new);
+    match words[..] {
+        ["dialled"] => {}
+        ["at", "most", attempts, "attempts"] => dial.attempts = number(attempts)? as u32,
+        ["gap", secs, "s"] => dial.gap = seconds(secs)?,
+        ["hours", from, "to", to] => dial.hours = (number(from)? as u32 * 3600, number(to)? as u32 * 3600),
+        ["region", region, "is", hours, "h", "ahead"] => {
+            let region = dial.regions.entry(RegionId(number(region)? as u16)).or_insert(of_region);
+            region.ahead = number(hours)? as i32 * 3600;
+        }
+        ["region", region, "does", "not", "dial"] => {
+            dial.regions.entry(RegionId(number(region)? as u16)).or_insert(of_region).dial = false;
+        }
+        ["promised", "within", secs, "s"] => dial.within = seconds(secs)?,
+        ["place", "kept", secs, "s"] => {
+            callbacks.place_kept = seconds(secs)?;
+        }
+        [idle, "agents", "stay", "idle"] => dial.idle = number(idle)? as u32,
+        _ => return Err(format!("callback rule not understood: {part}")),
     }
     Ok(())
 }

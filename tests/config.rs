@@ -36,7 +36,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[[queue]]\nname = \"x\"\nannounce_after_s = 0\nannounce_texts = [\"a\"]", 15, &["never said", "write at least 10"]),
         ("[[queue]]\nname = \"x\"\noverflow = [{ then = \"robot\" }]", 14, &["holds for everybody", "`waited_s`"]),
         ("[[queue]]\nname = \"x\"\noverflow = [{ closed = true, then = \"robot\" }]", 14, &["never closes", "delete this line"]),
-        ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = \"bar\" }]", 14, &["`overflow`", "`offer_callback`"]),
+        ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = \"bar\" }]", 14, &["`overflow`", "`promise_callback`"]),
         ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = { queue = \"x\" } }]", 14, &["into itself"]),
         (
             "[[queue]]\nname = \"x\"\noverflow = [\n{ ahead = 5, then = \"robot\" },\n{ ahead = 9, then = { queue = \"y\" } }]",
@@ -294,7 +294,7 @@ fn overflow_lists_that_go_round_are_told_and_only_once() {
 #[test]
 fn queues_from_which_lists_lead_to_a_callback_are_known() {
     let lists = "[[queue]]\nname = \"a\"\noverflow = [{ ahead = 5, then = { queue = \"b\" } }]\n\
-                 [[queue]]\nname = \"b\"\noverflow = [{ estimate_s = 60, then = \"offer_callback\" }]\n";
+                 [[queue]]\nname = \"b\"\noverflow = [{ estimate_s = 60, then = \"promise_callback\" }]\n";
     let config = parse(&format!("{SOUND}{lists}")).unwrap();
     assert_eq!(config.queues_that_call_back(), ["a", "b"].map(QueueId::from).into());
 }

@@ -130,9 +130,9 @@ enum Doing {
     Hours(bool),
     Overflow,
     RouteFails,
+    Booked(bool),
     Announce(u32),
     Say,
-    OfferCallback,
     PromiseCallback,
     Move,
     Routed,
@@ -147,8 +147,9 @@ fn any_doing() -> impl Strategy<Value = Doing> {
         3 => any::<bool>().prop_map(Doing::Hours),
         1 => Just(Doing::Overflow),
         1 => Just(Doing::RouteFails),
+        2 => any::<bool>().prop_map(Doing::Booked),
         1 => (0..200u32).prop_map(Doing::Announce),
-        1 => prop::sample::select(vec![Doing::Say, Doing::OfferCallback, Doing::PromiseCallback, Doing::Move, Doing::Routed]),
+        1 => prop::sample::select(vec![Doing::Say, Doing::PromiseCallback, Doing::Move, Doing::Routed]),
     ]
 }
 
@@ -197,11 +198,7 @@ impl Caller {
                 self.event(Event::RouteFailed { route, end: RouteEnd::Busy });
             }
             Doing::Say => self.event(Event::Say { prompt: "all-busy".into() }),
-            Doing::OfferCallback => self.event(Event::OfferCallback),
-            Doing::PromiseCallback => {
-                let queue = self.queue.clone().unwrap_or_else(|| "nowhere".into());
-                self.event(Event::PromiseCallback { queue });
-            }
+            Doing::PromiseCallback => self.event(Event::PromiseCallback),
             Doing::Move if self.queue.is_some() && self.route.is_none() => {
                 self.queue = Some("appeals".into());
                 self.event(Event::Moved { queue: "appeals".into() });
@@ -211,6 +208,8 @@ impl Caller {
                 self.event(Event::Routed { queue: self.queue.clone().unwrap() });
             }
             Doing::Move | Doing::Routed => {}
+            Doing::Booked(true) => self.event(Event::CallbackBooked { within: Duration::from_secs(3000) }),
+            Doing::Booked(false) => self.event(Event::CallbackRefused),
             Doing::Announce(position) => {
                 self.event(Event::Announce { position: *position, wait: Some(Duration::from_secs(u64::from(*position) * 20)) });
             }
@@ -253,6 +252,7 @@ impl Caller {
                 | Command::StopPlay
                 | Command::Record
                 | Command::AskHours { .. }
+                | Command::BookCallback { .. }
                 | Command::Fact(_) => {}
             }
             self.heard.push(command);
@@ -302,7 +302,8 @@ fn play(title: &str, text: &str, nodes: &mut BTreeSet<String>) {
         text.lines().skip(1).map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
     let name =
         lines.next().and_then(|line| line.strip_prefix("script ")).unwrap_or_else(|| panic!("{title}: begin with `script NAME`"));
-    let mut scene = Scene { robot: Ivr::new(call(), script(name), PlayId(1)), play: PlayId(0), queue: None, route: None };
+    let robot = Ivr::new(call(), script(name), PlayId(1));
+    let mut scene = Scene { robot, parting: None, play: PlayId(0), queue: None, route: None };
     while let Some(line) = lines.next() {
         let (time, event) = line.split_once(' ').unwrap_or_else(|| panic!("{title}: `{line}`"));
         let seconds: f64 = time.parse().unwrap_or_else(|_| panic!("{title}: `{line}` begins with no time"));
@@ -319,6 +320,7 @@ fn play(title: &str, text: &str, nodes: &mut BTreeSet<String>) {
 
 struct Scene {
     robot: Ivr,
+    parting: Option<Outcome>,
     play: PlayId,
     queue: Option<QueueId>,
     route: Option<RouteId>,
@@ -329,6 +331,11 @@ impl Scene {
         let words: Vec<_> = event.split_whitespace().collect();
         let event = match words.as_slice() {
             ["call", "starts"] => Event::Started,
+            ["call", "comes", "back", "for", queue] => Event::Resumed { queue: QueueId::from(*queue) },
+            ["booked", "within", minutes, "minutes"] => {
+                Event::CallbackBooked { within: Duration::from_secs(60 * minutes.parse::<u64>().unwrap()) }
+            }
+            ["not", "booked"] => Event::CallbackRefused,
             ["key", key] => Event::Digit(key.chars().next().unwrap()),
             ["said"] => Event::PlayEnded(self.play),
             ["open"] => Event::Hours { open: true },
@@ -337,8 +344,7 @@ impl Scene {
             ["full", other] => Event::Overflowed { queue: QueueId::from(*other), why: QueueLeft::Full },
             ["closed", "queue"] => Event::Overflowed { queue: self.queue.clone().unwrap(), why: QueueLeft::Closed },
             ["acd", "says", prompt] => Event::Say { prompt: PromptId::from(*prompt) },
-            ["acd", "offers", "a", "callback"] => Event::OfferCallback,
-            ["acd", "promises", "a", "callback"] => Event::PromiseCallback { queue: self.queue.clone().unwrap() },
+            ["acd", "promises", "a", "callback"] => Event::PromiseCallback,
             ["acd", "moves", "to", queue] => {
                 self.queue = Some(QueueId::from(*queue));
                 Event::Moved { queue: QueueId::from(*queue) }
@@ -363,6 +369,7 @@ impl Scene {
 
     fn answers(&mut self, nodes: &mut BTreeSet<String>) -> Vec<String> {
         let mut answers = vec![];
+        let before = self.parting;
         while let Some(command) = self.robot.poll_command() {
             answers.push(match command {
                 Command::Answer => "answer".to_owned(),
@@ -388,6 +395,7 @@ impl Scene {
                 Command::LeaveQueue { why } => {
                     format!("leave the queue: {}", serde_json::to_value(why).unwrap().as_str().unwrap())
                 }
+                Command::BookCallback { queue, booking } => format!("book {booking:?} in {queue}").to_lowercase(),
                 Command::Fact(Fact::RobotAtNode { node, .. }) => {
                     nodes.insert(node.clone());
                     format!("node {node}")
@@ -395,6 +403,10 @@ impl Scene {
                 Command::Fact(Fact::ThemeChosen { theme, .. }) => format!("theme {theme}"),
                 Command::Fact(other) => format!("{other:?}"),
             });
+        }
+        self.parting = self.robot.parting();
+        if self.parting == Some(Outcome::CallbackBooked) && before != self.parting {
+            answers.push("parting callback_booked".to_owned());
         }
         answers
     }

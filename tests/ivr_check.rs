@@ -64,16 +64,20 @@ fn each_fault_is_told_with_its_line_and_its_remedy() {
         ),
         (
             r#"repeat: "1","#,
-            r#"repeat: "1", callback: { say: [hello], key: "2", node: busy },"#,
-            "7: `callback` leads to `busy`, where nobody is promised a call; let it lead to a hang_up",
+            r#"repeat: "1", callback: busy,"#,
+            "7: `callback` leads to `busy`, where nobody is promised a call; let it lead to a callback node",
         ),
         (
-            r#"repeat: "1","#,
-            r#"repeat: "1", callback: { say: [hello], key: "9", node: busy },"#,
-            "7: the key `9` of `callback` has another meaning in this queue; take a free one",
+            "goto: { node: closed }",
+            "callback: { book: place }",
+            "9: a caller can get to `bye` without having been in a queue; name its `queue` and where who is `refused` goes",
         ),
-        (r#"repeat: "1","#, r#"callback: { say: [hello], key: "22", node: busy },"#, "7: `22` cannot be pressed"),
-        (r#"repeat: "1","#, r#"callback: { say: [], key: "2", node: busy },"#, "7: `line` has nothing to say"),
+        (
+            "goto: { node: closed }",
+            "callback: { book: later, queue: mein, refused: line }",
+            "9: the configuration has no queue `mein`; add it there",
+        ),
+        ("start: hours", "start: hours\nwelcome_back: [hallo]", "3: there is no WAV for the prompt `hallo`"),
         ("open: notice", "open: menu", "7: `line` records, but a caller can get here without having heard a `notice`"),
         ("outcome: blocked", "outcome: served", "10: `served` is not for a script to say; use one of: self_served, announced"),
         ("start: hours", "early: true\nstart: hours", "7: an early announcement cannot contain a menu"),
@@ -129,14 +133,13 @@ fn a_queue_whose_list_leads_to_a_callback_needs_something_to_offer() {
     let known = Known { calling_back: ["main".into()].into(), ..known() };
     let errors = check_scripts([("example", GOOD)], &known).unwrap_err();
     assert!(
-        print(&errors)
-            .starts_with("example.yaml:7: the overflow list of `main` leads to a callback, and `line` has none to offer")
+        print(&errors).starts_with(
+            "example.yaml:7: the overflow list of `main` leads to a callback, and `line` to none; add `callback: …`"
+        )
     );
-    let offered = r#"repeat: "1", callback: { say: [hello], key: "2", node: call-me },"#;
-    let text = format!(
-        "{}  call-me: {{ hang_up: {{ say: [hello], outcome: callback_booked }} }}\n",
-        GOOD.replace(r#"repeat: "1","#, offered)
-    );
+    let text =
+        GOOD.replace(r#"repeat: "1","#, r#"repeat: "1", callback: call-me,"#) + "  call-me: { callback: { book: later } }\n";
+    let known = Known { prompts: dozvon::ivr::speak::within_prompts().chain(known.prompts.clone()).collect(), ..known };
     check_scripts([("example", text.as_str())], &known).unwrap_or_else(|errors| panic!("{}", print(&errors)));
 }
 
@@ -161,7 +164,9 @@ fn the_schema_for_editors_names_the_fields_that_are_read() {
 }
 
 fn known() -> Known {
-    let words = dozvon::ivr::speak::prompts().chain(["hello", "choose", "music"].map(Into::into));
+    let words = dozvon::ivr::speak::prompts()
+        .chain(dozvon::ivr::speak::within_prompts())
+        .chain(["hello", "choose", "music"].map(Into::into));
     Known {
         prompts: words.collect(),
         queues: ["main".into()].into(),

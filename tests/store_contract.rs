@@ -421,7 +421,7 @@ proptest! {
     /// A batch leaves the very rows that its facts leave one by one, in both databases, whatever order they come in.
     #[test]
     fn a_batch_is_its_facts_one_by_one(
-        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..30), 1..80),
+        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..33), 1..80),
         batches in prop::collection::vec(1usize..40, 1..20),
     ) {
         let facts = numbered(0, (1..).zip(&steps).map(|(at, &(n, id, what))| (at, any_fact(n, id, what))).collect());
@@ -610,6 +610,16 @@ fn any_fact(n: u32, id: u64, what: usize) -> Fact {
         26 => Fact::RecordingNotArchived { call: of, file, why: "refused".into() },
         27 => Fact::RecordingDeleted { call: of, file, why: RecordingGone::Retention },
         28 => Fact::RecordingHeard { call: of, file, who: "token".into() },
+        29 => Fact::CallbackBegan {
+            task,
+            call: CallId::of_callback(task, n),
+            region: REGION,
+            trunk: "mts".into(),
+            dialled: "122".into(),
+            person: person(n),
+        },
+        30 => Fact::CallbackAttempted { task, call: CallId::of_callback(task, n), nth: 1, end: AttemptEnd::Busy },
+        31 => Fact::CallbackPromised { task, call: of, booking: Some(Booking::Later), by: Moment::from_secs(9) },
         _ => Fact::HandoffSettled { handoff, call: of, result: HandoffResult::Booked { reference: format!("T{id}") } },
     }
 }

@@ -6,7 +6,7 @@ use super::queue::QueueNo;
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Party};
-use crate::ids::{AgentId, CallId, OfferId, RegionId};
+use crate::ids::{AgentId, CallId, OfferId, PersonId, RegionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
@@ -57,6 +57,7 @@ pub(super) enum State {
     Talking {
         call: CallId,
         queue: QueueNo,
+        person: Option<PersonId>,
         then: Wish,
     },
     WrapUp {
@@ -268,11 +269,18 @@ impl Acd {
     pub(super) fn talk_ended(&mut self, now: Moment, agent: &AgentId, call: CallId, by: Party) {
         // An agent taken out of the configuration finishes the talk.
         let Some(no) = self.agents.known(agent) else { return };
-        let State::Talking { call: with, queue, then } = &self.agents[no].state else { return };
+        let State::Talking { call: with, queue, person, then } = &self.agents[no].state else { return };
         if *with != call {
             return;
         }
-        let (then, wrap_up) = (then.clone(), self.queues[*queue].rules.wrap_up);
+        let (queue, person, then) = (*queue, *person, then.clone());
+        let wrap_up = self.queues[queue].rules.wrap_up;
+        if !self.callback_talk_ended(now, call) {
+            return self.agent_goes_on(now, no, then);
+        }
+        if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
+            self.callbacks.keep_first_place(now, person, queue, no);
+        }
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
         if wrap_up.is_zero() || !self.agents[no].listed {
             self.agent_goes_on(now, no, then);
@@ -321,6 +329,7 @@ impl Acd {
         let choice = if matches!(state, State::Ready { .. }) { self.choose_caller(now, no) } else { None };
         match choice {
             Some(choice) => self.make_offer(now, choice, idle),
+            None if matches!(state, State::Ready { .. }) && self.agent_calls_back(now, no, idle) => {}
             None => self.agent_becomes(now, no, state),
         }
     }

@@ -1,12 +1,13 @@
 //! One caller's way through the queues: in, announced to, out.
 
 use super::agent::AgentNo;
+use super::callbacks::Place;
 use super::deadlines::Timer;
 use super::queue::{Caller, Rank, Stage};
 use super::{Acd, Command, FIRST, WhileWaiting};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
-use crate::ids::{CallId, QueueId};
+use crate::ids::{CallId, PersonId, QueueId};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -14,7 +15,15 @@ use std::time::Duration;
 const LEAST_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 
 impl Acd {
-    pub(super) fn caller_queued(&mut self, now: Moment, call: CallId, queue: QueueId, priority: u8, urgent: bool) {
+    pub(super) fn caller_queued(
+        &mut self,
+        now: Moment,
+        call: CallId,
+        queue: QueueId,
+        person: Option<PersonId>,
+        priority: u8,
+        urgent: bool,
+    ) {
         let (urgent, priority) = (Reverse(urgent), Reverse(priority));
         let target = self.queues.listed(&queue);
         if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
@@ -43,6 +52,9 @@ impl Acd {
                     announce_at: None,
                     looks_at: None,
                     stage: Stage::default(),
+                    person,
+                    is_callback: false,
+                    wants: None,
                     ripens: None,
                     came_open: !self.queues[no].rules.while_waiting.closed || priority.0 == FIRST,
                     been: Vec::new(),
@@ -50,10 +62,16 @@ impl Acd {
                     texts_told: 0,
                 };
                 self.demand.caller_came(now, no);
+                if let Some(person) = person {
+                    self.takes_the_kept_place(now, person, &mut caller);
+                }
                 if let Some(earlier) = earlier {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
                     caller.missed_by = earlier.missed_by;
+                    // Whichever way somebody goes round, no rule sends them round again.
+                    caller.been = earlier.been;
+                    caller.been.push(earlier.queue);
                 }
                 self.enter_queue(now, caller);
             }
@@ -61,6 +79,25 @@ impl Acd {
         }
         if let Some(agent) = freed {
             self.agent_after_withdrawal(now, agent);
+        }
+    }
+
+    /// Who fell out rings again and stands where they stood; who was cut off in mid-talk comes first, to the same agent if free.
+    fn takes_the_kept_place(&mut self, now: Moment, person: PersonId, caller: &mut Caller) {
+        let chosen = self.place_of_task(person, &self.queues[caller.queue].id);
+        let kept = self.take_place(now, person, caller.queue);
+        // They were inside already, whatever the hour.
+        caller.came_open |= kept.is_some();
+        match kept {
+            Some(Place { cut_from: Some(agent), .. }) => {
+                caller.wants = Some(agent);
+                (caller.rank.urgent, caller.rank.priority) = (Reverse(true), Reverse(u8::MAX));
+            }
+            Some(Place { entered, place, .. }) => (caller.rank.entered, caller.rank.place) = (entered, place),
+            None => {}
+        }
+        if let Some((entered, place)) = chosen.filter(|(entered, _)| *entered < caller.rank.entered) {
+            (caller.rank.entered, caller.rank.place) = (entered, place);
         }
     }
 
@@ -91,6 +128,7 @@ impl Acd {
         let Some(caller) = self.callers.get(&call) else { return };
         match self.choose_agent(now, caller) {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
+            None if caller.is_callback && !self.callbacks.waits_in_order(call) => self.callback_found_nobody(now, call),
             None => {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
                 self.ask_overflow(now, call);
@@ -173,18 +211,29 @@ impl Acd {
     /// Out of the queue without an answer. Gives the agent whose phone rang for this caller: free again, not yet settled.
     pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
         let Some(caller) = self.forget_caller(call) else { return (None, None) };
-        if counts_as_waited(why) {
+        if !caller.is_callback && counts_as_waited(why) {
             self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
         }
-        let queue = self.queues[caller.queue].id.clone();
         let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
+        if caller.is_callback {
+            self.callback_rests(now, call);
+            return (Some(caller), freed);
+        }
+        if matches!(why, QueueLeft::Abandoned | QueueLeft::EngineFailed | QueueLeft::CallbackBooked)
+            && let Some(person) = caller.person
+        {
+            self.callbacks.keep_place(now, person, &caller);
+        }
+        let queue = self.queues[caller.queue].id.clone();
         self.record(Fact::QueueLeft { call, queue, why });
         (Some(caller), freed)
     }
 
     pub(super) fn forget_caller(&mut self, call: CallId) -> Option<Caller> {
         let caller = self.callers.remove(&call)?;
-        self.queues[caller.queue].waiting.remove(caller.stage, &caller.rank);
+        let queue = &mut self.queues[caller.queue];
+        queue.waiting.remove(caller.stage, &caller.rank);
+        queue.callbacks -= u32::from(caller.is_callback);
         if let Some(at) = caller.announce_at {
             self.deadlines.clear(at, Timer::Announcement(call));
         }
@@ -218,7 +267,7 @@ impl Acd {
 fn counts_as_waited(why: QueueLeft) -> bool {
     match why {
         QueueLeft::Abandoned | QueueLeft::WaitedTooLong | QueueLeft::NoAgents | QueueLeft::EstimateTooLong => true,
-        QueueLeft::Full | QueueLeft::Transferred | QueueLeft::EngineFailed | QueueLeft::Closed | QueueLeft::CallbackWanted => {
+        QueueLeft::Full | QueueLeft::Transferred | QueueLeft::EngineFailed | QueueLeft::Closed | QueueLeft::CallbackBooked => {
             false
         }
     }

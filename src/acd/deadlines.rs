@@ -2,7 +2,7 @@
 
 use super::agent::AgentNo;
 use crate::clock::Moment;
-use crate::ids::{CallId, OfferId};
+use crate::ids::{CallId, OfferId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Overflow(CallId),
     /// The caller comes to the next stage of the queue's timeline, or is overdue.
     Ripens(CallId),
+    /// A person may be called back, or the promise to do it presses.
+    CallbackRested(TaskId),
 }
 
 /// Whoever sets a timer keeps its moment, so that it can be cleared without a search.

@@ -137,7 +137,9 @@ impl Acd {
             let stands =
                 |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && caller.offer.is_none());
             let (waiting, counted) = (queue.waiting.iter().count(), queue.waiting.len());
+            let callbacks = self.callers.values().filter(|caller| caller.queue == no && caller.is_callback).count();
             if offered != queue.offered as usize
+                || callbacks != queue.callbacks as usize
                 || waiting != counted
                 || !queue.waiting.iter().all(|rank| stands(&rank.call))
                 || self.groups.staff(no) != self.staff_counted_anew(no)
@@ -175,7 +177,8 @@ impl Acd {
             self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
         let ripening = self.callers.iter().filter_map(|(call, caller)| Some((caller.ripens?, Timer::Ripens(*call))));
         let looks = self.callers.iter().filter_map(|(call, caller)| Some((caller.looks_at?, Timer::Overflow(*call))));
-        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).chain(looks).collect();
+        let due: Vec<_> =
+            offers.chain(agents).chain(announcements).chain(ripening).chain(looks).chain(self.callbacks.deadlines()).collect();
         let all_set = due.iter().all(|(at, timer)| self.deadlines.holds(*at, *timer));
         if all_set && due.len() == self.deadlines.len() { Ok(()) } else { Err(Violation::Deadlines) }
     }

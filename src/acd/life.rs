@@ -16,7 +16,7 @@ impl Acd {
         let (ringing, waiting): (Vec<_>, Vec<_>) = self
             .callers
             .iter()
-            .filter(|(call, _)| !kept.contains(call))
+            .filter(|(call, _)| !kept.contains(call) && self.callbacks.is_begun(**call))
             .map(|(call, caller)| (*call, caller.offer))
             .partition(|(_, offer)| offer.is_some());
         for (call, _) in waiting.into_iter().chain(ringing) {
@@ -32,6 +32,7 @@ impl Acd {
         for (agent, call) in talks {
             self.talk_ended(now, &agent, call, Party::Engine);
         }
+        self.lines_of_the_former_life(now, |call| kept.contains(&call));
     }
 
     /// Whether this caller waits, and which offer is in the air for them.

@@ -1,7 +1,7 @@
 //! Who gets whom, and why. The only file that chooses.
 
 use super::Acd;
-use super::agent::{AgentNo, Idle};
+use super::agent::{AgentNo, Idle, State};
 use super::groups::{Group, GroupNo};
 use super::queue::{Caller, Queue, QueueNo, Rank, Stage};
 use crate::clock::Moment;
@@ -33,12 +33,24 @@ impl Acd {
         if self.groups.staff(caller.queue).ready == 0 {
             return None;
         }
+        if let Some(found) = self.wanted_agent(caller) {
+            return Some(found);
+        }
         let queue = &self.queues[caller.queue];
         let (stage, but) = (caller.stage, caller.missed_by);
         let order = queue.rules.seek.agents.unwrap_or(self.policy.agent_order());
         let first = |preferred, but| self.first_agent(now, caller, order, Wanted { stage, preferred, but });
         let ((idle, agent), why) = first(true, but).or_else(|| first(false, but)).or_else(|| first(false, None))?;
         Some((Choice { call: caller.rank.call, agent, why }, idle))
+    }
+
+    /// The agent with whom the caller was cut off, if free.
+    fn wanted_agent(&self, caller: &Caller) -> Option<(Choice, Idle)> {
+        let agent = caller.wants.filter(|agent| caller.missed_by != Some(*agent))?;
+        let State::Ready { idle } = self.agents.get(agent)?.state else { return None };
+        let fits = self.groups[self.agents[agent].group].serves(caller.queue, caller.stage);
+        let choice = Choice { call: caller.rank.call, agent, why: "was cut off in a talk with them".to_owned() };
+        fits.then_some((choice, idle))
     }
 
     /// Whether somebody other than `but` could take a caller of this queue now.

@@ -6,6 +6,7 @@
 mod agent;
 mod callbacks;
 mod callers;
+mod calling_back;
 mod deadlines;
 mod demand;
 mod groups;
@@ -20,13 +21,13 @@ mod reload;
 mod snapshot;
 mod views;
 
-pub use callbacks::CallbackView;
+pub use callbacks::{CallbackView, Missed, Way};
 pub use invariants::Violation;
 pub use overflow::{Overflow, Then, When};
 pub use snapshot::RestoreError;
 
 use crate::clock::Moment;
-use crate::facts::{AgentStateName, Fact, MissReason, Outcome, Party, QueueLeft, TaskEnd};
+use crate::facts::{AgentStateName, AttemptEnd, Fact, MissReason, Party, QueueLeft, TaskEnd};
 use crate::ids::*;
 use crate::routing::{AgentOrder, Policy};
 use crate::skills::Requirement;
@@ -91,8 +92,11 @@ impl Acd {
     pub fn handle(&mut self, now: Moment, event: Event) {
         match event {
             Event::RulesChanged(rules) => self.rules_changed(now, *rules),
-            Event::CallerQueued { call, queue, person: _, priority, urgent } => {
-                self.caller_queued(now, call, queue, priority, urgent)
+            Event::CallerQueued { call, queue, person, priority, urgent } => {
+                if let Some(person) = person {
+                    self.person_rings(now, call, person);
+                }
+                self.caller_queued(now, call, queue, person, priority, urgent)
             }
             Event::CallerLeft { call, why } => self.caller_left(now, call, why),
             Event::AgentReachable { agent, reachable } => self.of(&agent, |acd, no| acd.agent_reachable(now, no, reachable)),
@@ -103,20 +107,14 @@ impl Acd {
             Event::OfferMissed { offer, reason } => self.offer_missed(now, offer, reason),
             Event::TalkEnded { agent, call, by } => self.talk_ended(now, &agent, call, by),
             Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_ends(now, no)),
-            Event::CallMissed { task, call, region, person, outcome, after } => {
-                let facts = self.callbacks.call_missed(now, task, call, region, person, outcome, after);
-                self.record_if(facts);
-            }
-            Event::PersonServed { person } => {
-                let fact = self.callbacks.person_served(person);
-                self.record_if(fact);
-            }
-            Event::TaskTaken { task, agent } => self.task_taken(task, agent),
-            Event::TaskClosed { task, how } => {
-                let fact = self.callbacks.task_closed(task, how);
-                self.record_if(fact);
-            }
+            Event::CallMissed(missed) => self.call_missed(now, missed),
+            Event::PersonServed { person } => self.person_served(now, person),
+            Event::TaskTaken { task, agent } => self.task_taken(now, task, agent),
+            Event::TaskClosed { task, how } => self.task_closed(now, task, how),
+            Event::CallbackAttempted { call, end } => self.callback_attempted(now, call, end),
             Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
+            Event::TaskTried { task, end } => self.task_tried(now, task, end),
+            Event::PersonRings { call, person } => self.person_rings(now, call, person),
             Event::QueueOpens { queue, open } => self.queue_opens(now, &queue, open),
         }
     }
@@ -131,6 +129,7 @@ impl Acd {
                 Timer::Announcement(call) => self.announcement_due(now, call),
                 Timer::Overflow(call) => self.overflow_looked_at(now, call),
                 Timer::Ripens(call) => self.caller_ripens(now, call),
+                Timer::CallbackRested(task) => self.callback_rested(now, task),
             }
         }
     }
@@ -157,12 +156,6 @@ impl Acd {
 
     fn record(&mut self, fact: Fact) {
         self.command(Command::Record(fact));
-    }
-
-    fn record_if(&mut self, fact: Option<Fact>) {
-        if let Some(fact) = fact {
-            self.record(fact);
-        }
     }
 }
 
@@ -216,15 +209,8 @@ pub enum Event {
     WrapUpDone {
         agent: AgentId,
     },
-    /// A call ended in a way that may owe the person a callback. `task` is the id for a new task, should one be due.
-    CallMissed {
-        task: TaskId,
-        call: CallId,
-        region: RegionId,
-        person: Option<PersonId>,
-        outcome: Outcome,
-        after: Duration,
-    },
+    /// A call ended in a way that may owe the person a callback.
+    CallMissed(Missed),
     /// The person was served (by whatever call): nobody owes them a callback.
     PersonServed {
         person: PersonId,
@@ -238,10 +224,26 @@ pub enum Event {
         task: TaskId,
         how: TaskEnd,
     },
+    /// The citizen of a callback was dialled, or their agent went before: so it ended.
+    CallbackAttempted {
+        call: CallId,
+        end: AttemptEnd,
+    },
     /// The engine begins a new life: of the former one's calls these go on.
     EngineStarted {
         epoch: u32,
         kept: BTreeSet<CallId>,
+    },
+    /// A call of this person is in the house: nobody calls them back meanwhile. It ends with `CallMissed` of this call (also where
+    /// nothing is owed for it) or with `PersonServed`.
+    PersonRings {
+        call: CallId,
+        person: PersonId,
+    },
+    /// An operator has tried by hand, without an agent's phone or a call of ours, and reached nobody.
+    TaskTried {
+        task: TaskId,
+        end: AttemptEnd,
     },
     /// By its calendar the queue is open from here on, or closed.
     QueueOpens {
@@ -261,18 +263,21 @@ pub enum Command {
     Announce { call: CallId, position: u32, wait: Option<Duration> },
     /// The queue does not keep this caller (full, closed, by a rule): the robot or the talk goes on with them.
     Overflow { call: CallId, queue: QueueId, why: QueueLeft },
+    /// A call to who is owed this task begins (`missed` is the call of theirs that was missed last); the offer to its agent follows.
+    /// The citizen is dialled when the agent answered.
+    CallBack { call: CallId, task: TaskId, missed: CallId, queue: QueueId },
+    /// The callback is not to be gone on with: no agent took it, or the person is on the line.
+    CallbackOff { call: CallId },
     /// Write this down.
     Record(Fact),
     /// Say this to the waiting caller.
     Say { call: CallId, prompt: PromptId },
-    /// Ask the waiting caller whether to be called back.
-    OfferCallback { call: CallId },
     /// By a rule the caller now waits in this queue.
     Moved { call: CallId, queue: QueueId },
     /// The queue hands this caller to a number outside.
     ToRoute { call: CallId, queue: QueueId, route: RouteId },
-    /// The queue lets this caller go with the promise of a callback.
-    PromiseCallback { call: CallId, queue: QueueId },
+    /// Promise the waiting caller a callback; the wait goes on until they leave.
+    PromiseCallback { call: CallId },
 }
 
 /// Priority of who was in a talk already and is back: they come before all who were not heard yet, and no closing keeps them out.
@@ -399,11 +404,49 @@ pub struct CallbackRules {
     pub queue_after: Duration,
     /// Whether a call out of hours owes one, by region.
     pub closed: BTreeMap<RegionId, bool>,
+    /// Who hung up in the queue, or was cut off, and rings again within this time has the old place.
+    pub place_kept: Duration,
+    /// How tasks are carried out; `None`: they are listed for people to take.
+    pub dial: Option<CallbackDialling>,
+}
+
+/// When and how often a person is called back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallbackDialling {
+    /// So often is a person dialled for one task.
+    pub attempts: u32,
+    /// Between two calls to one person, whatever the tasks.
+    pub gap: Duration,
+    /// Seconds of the person's day between which they may be called.
+    pub hours: (u32, u32),
+    /// So many agents stay free for who may call; more than these call back.
+    pub idle: u32,
+    /// A person is called within this time, counted in `hours`; in the last third of it the task competes with callers.
+    pub within: Duration,
+    /// Over which calls can go out.
+    pub trunks: BTreeSet<TrunkId>,
+    pub regions: BTreeMap<RegionId, OfRegion>,
+}
+
+/// What a region has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRegion {
+    /// Seconds by which its clock is ahead of UTC.
+    pub ahead: i32,
+    /// Whether agents are asked to call back here; else people take tasks from the list.
+    pub dial: bool,
+    pub within: Duration,
 }
 
 impl Default for CallbackRules {
     fn default() -> Self {
-        Self { menu_after: Duration::from_secs(10), queue_after: Duration::from_secs(3), closed: BTreeMap::new() }
+        Self {
+            menu_after: Duration::from_secs(10),
+            queue_after: Duration::from_secs(3),
+            closed: BTreeMap::new(),
+            place_kept: Duration::from_secs(300),
+            dial: None,
+        }
     }
 }
 

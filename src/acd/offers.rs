@@ -28,6 +28,7 @@ impl Acd {
         if let Err(violation) = self.may_be_offered(call, agent) {
             return self.violated(violation, call);
         }
+        self.callback_is_offered(call);
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let offer = self.ids.offer();
         let queue = &mut self.queues[caller.queue];
@@ -50,16 +51,22 @@ impl Acd {
         let Some(offer) = self.end_offer(id, OfferEnd::Answered) else { return };
         let State::Offered { then, .. } = &self.agents[offer.agent].state else { return };
         let then = then.clone();
-        if let Some(caller) = self.callers.get(&offer.call) {
+        let is_callback = self.callers.get(&offer.call).is_some_and(|caller| caller.is_callback);
+        if let Some(caller) = self.callers.get(&offer.call).filter(|_| !is_callback) {
             self.queues[offer.queue].pace.answered(now, caller.joined);
             self.demand.wait_ended(now, offer.queue, now.since(caller.rank.entered));
         }
-        self.forget_caller(offer.call);
+        let person = self.forget_caller(offer.call).and_then(|caller| caller.person);
+        self.callback_is_taken(offer.call);
         let agent = &mut self.agents[offer.agent];
         agent.answered();
-        let fact = Fact::TalkStarted { call: offer.call, agent: agent.id.clone(), queue: self.queues[offer.queue].id.clone() };
-        self.record(fact);
-        self.agent_becomes(now, offer.agent, State::Talking { call: offer.call, queue: offer.queue, then });
+        // The talk of a callback begins when the citizen picks up.
+        if !is_callback {
+            let fact =
+                Fact::TalkStarted { call: offer.call, agent: agent.id.clone(), queue: self.queues[offer.queue].id.clone() };
+            self.record(fact);
+        }
+        self.agent_becomes(now, offer.agent, State::Talking { call: offer.call, queue: offer.queue, person, then });
     }
 
     pub(super) fn ring_ends(&mut self, now: Moment, id: OfferId) {

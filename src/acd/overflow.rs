@@ -12,7 +12,7 @@ use std::time::Duration;
 /// What changes without an event of the caller's own (places, the estimate, who is on duty) is looked at this often.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
-/// One line of the list. The first that holds for a caller counts. One that only speaks to them counts once a queue, and one that
+/// One line of the list. The first that holds for a caller counts. One that only speaks to them counts once in a queue, and one that
 /// leads to a queue only while that queue takes them: it is open, not full, and they have not come from it. So nobody goes in circles,
 /// whatever the lists of the queues say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,13 +40,11 @@ pub struct When {
 pub enum Then {
     /// Say this; the wait goes on.
     Say(PromptId),
-    /// Offer to be called back; the wait goes on.
-    OfferCallback,
     /// To another queue, with the time waited.
     Queue(QueueId),
     /// To a number outside.
     Route(RouteId),
-    /// Promise a callback and say goodbye.
+    /// Promise a callback; the wait goes on until they leave, and where nobody can be called it goes on for good.
     PromiseCallback,
     /// Back to the robot.
     Robot,
@@ -98,18 +96,15 @@ impl Acd {
 
     /// Asked when a caller finds no agent: on coming, after a ring in vain, when time or the queue's hours may have changed the answer.
     pub(super) fn ask_overflow(&mut self, now: Moment, call: CallId) {
-        while let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) {
+        while let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) {
             let Some((then, why)) = self.overflow_due(now, caller) else { break };
             match &then {
                 Then::Say(prompt) => self.command(Command::Say { call, prompt: prompt.clone() }),
-                Then::OfferCallback => self.command(Command::OfferCallback { call }),
+                Then::PromiseCallback => self.command(Command::PromiseCallback { call }),
                 Then::Queue(to) => return self.move_on(now, call, to, why),
                 Then::Route(route) => {
                     let route = route.clone();
                     return self.overflow_into(now, call, why, |queue| Command::ToRoute { call, queue, route });
-                }
-                Then::PromiseCallback => {
-                    return self.overflow_into(now, call, why, |queue| Command::PromiseCallback { call, queue });
                 }
                 Then::Robot => return self.overflow(now, call, why),
             }
@@ -141,9 +136,9 @@ impl Acd {
 
     fn counts(&self, queue: &Queue, caller: &Caller, rule: &Overflow) -> bool {
         match &rule.then {
-            Then::Say(_) | Then::OfferCallback => !caller.told.contains(&rule.then),
+            Then::Say(_) | Then::PromiseCallback => !caller.told.contains(&rule.then),
             Then::Queue(to) => *to != queue.id && self.queues.listed(to).is_some_and(|to| self.takes(to, caller)),
-            Then::Route(_) | Then::PromiseCallback | Then::Robot => true,
+            Then::Route(_) | Then::Robot => true,
         }
     }
 
@@ -181,7 +176,9 @@ impl Acd {
 
     /// When time alone may have made another line hold.
     fn set_next_look(&mut self, now: Moment, call: CallId) {
-        let Some(caller) = self.callers.get_mut(&call).filter(|caller| caller.offer.is_none()) else { return };
+        let Some(caller) = self.callers.get_mut(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) else {
+            return;
+        };
         let rules = &self.queues[caller.queue].rules.while_waiting.overflow;
         let open = || rules.iter().filter(|rule| !caller.told.contains(&rule.then)).map(|rule| &rule.when);
         let limits = open().filter_map(|when| Some(caller.joined + when.waited?)).filter(|at| *at > now);

@@ -5,7 +5,7 @@ use super::groups::GroupNo;
 use super::pace::Pace;
 use super::{QueueRules, Then};
 use crate::clock::Moment;
-use crate::ids::{CallId, OfferId, QueueId};
+use crate::ids::{CallId, OfferId, PersonId, QueueId};
 use serde::{Deserialize, Serialize};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,8 @@ pub(super) struct Queue {
     pub waiting: Line,
     /// Callers whose offer rings.
     pub offered: u32,
+    /// Of both, those who are not on the line: callbacks that seek an agent.
+    pub callbacks: u32,
     /// The moments of waiting at which more agents will do, beginning with 0.
     pub stages: Vec<Duration>,
     /// The groups of agents with the skills for it: from which stage on, and whether preferred.
@@ -92,6 +94,11 @@ pub(super) struct Caller {
     /// When the overflow list is asked again.
     pub looks_at: Option<Moment>,
     pub stage: Stage,
+    pub person: Option<PersonId>,
+    /// Nobody on the line: an agent is sought who calls the person back.
+    pub is_callback: bool,
+    /// Whom they talked with before: asked first, if free.
+    pub wants: Option<AgentNo>,
     /// When the next stage begins or the caller is overdue.
     pub ripens: Option<Moment>,
     /// The queue was open when the caller came.
@@ -116,7 +123,8 @@ impl Caller {
 
 impl Queue {
     pub fn is_full(&self) -> bool {
-        self.waiting.len() + self.offered as usize >= self.rules.max_waiting as usize
+        // A callback takes nobody's room: there is no line behind it.
+        self.waiting.len() + self.offered as usize - self.callbacks as usize >= self.rules.max_waiting as usize
     }
 
     /// 1 = next.
@@ -212,6 +220,7 @@ impl Queues {
                         listed: true,
                         waiting: Line::default(),
                         offered: 0,
+                        callbacks: 0,
                         stages: rules.stages(),
                         groups: Vec::new(),
                         asked_last: None,

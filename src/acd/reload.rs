@@ -19,7 +19,7 @@ impl Acd {
             self.agents[no].obey(rules, place as u32);
         }
         self.groups = Groups::form(&mut self.agents, &mut self.queues, &rules.agents);
-        self.callbacks.obey(rules.callbacks);
+        self.callbacks.rules = rules.callbacks;
         self.policy = rules.routing.policy;
         self.overdue_after = rules.routing.overdue_after;
         self.callers_ripen(now);
@@ -27,6 +27,7 @@ impl Acd {
         self.withdraw_offers_against_the_rules(now);
         self.send_agents_to_their_states(now);
         self.callers_follow_the_rules(now);
+        self.callbacks_follow_the_rules(now);
         self.ready_agents_take_callers(now);
         let calls: Vec<CallId> = self.callers.keys().copied().collect();
         for call in calls {
@@ -44,7 +45,11 @@ impl Acd {
         let against: Vec<OfferId> = self.offers.iter().filter(|(_, offer)| against(offer)).map(|(id, _)| *id).collect();
         for id in against {
             let Some(offer) = self.withdraw_offer(id) else { continue };
-            if let Some(caller) = self.callers.get(&offer.call) {
+            if self.callers.get(&offer.call).is_some_and(|caller| caller.is_callback)
+                && !self.callbacks.waits_in_order(offer.call)
+            {
+                self.callback_found_nobody(now, offer.call);
+            } else if let Some(caller) = self.callers.get(&offer.call) {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
             }
             if let State::Offered { then, idle, .. } = &self.agents[offer.agent].state {
@@ -87,7 +92,8 @@ impl Acd {
     }
 
     fn callers_follow_the_rules(&mut self, now: Moment) {
-        let calls: Vec<CallId> = self.callers.keys().copied().collect();
+        // Callbacks follow by their tasks.
+        let calls: Vec<CallId> = self.callers.iter().filter(|(_, caller)| !caller.is_callback).map(|(call, _)| *call).collect();
         for call in calls {
             if self.callers.get(&call).is_some_and(|caller| self.queues[caller.queue].listed) {
                 self.set_caller_deadlines(now, call);

@@ -11,14 +11,19 @@ impl Acd {
     /// The queues of the configuration, by name.
     pub fn queues(&self) -> impl Iterator<Item = QueueView> {
         let mut longest: BTreeMap<_, Moment> = BTreeMap::new();
+        let mut callbacks: BTreeMap<_, u32> = BTreeMap::new();
         for caller in self.callers.values() {
+            if caller.is_callback {
+                *callbacks.entry(caller.queue).or_default() += u32::from(caller.offer.is_none());
+                continue;
+            }
             let since = longest.entry(caller.queue).or_insert(caller.rank.entered);
             *since = caller.rank.entered.min(*since);
         }
         self.queues.by_name().map(move |(no, queue)| QueueView {
             queue: queue.id.clone(),
             region: queue.rules.region,
-            waiting: queue.waiting.len() as u32,
+            waiting: queue.waiting.len() as u32 - callbacks.get(&no).copied().unwrap_or_default(),
             offered: queue.offered,
             longest_since: longest.get(&no).copied(),
             target: queue.rules.target,

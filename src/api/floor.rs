@@ -4,7 +4,7 @@ use super::House;
 use super::fault::{ErrorBody, Fault, Told};
 use crate::call::request::{AgentWish, Request};
 use crate::call::view::{Agent, Board};
-use crate::facts::TaskEnd;
+use crate::facts::{AttemptEnd, TaskEnd};
 use crate::ids::*;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -166,6 +166,7 @@ enum Closing {
     Reached,
     AttemptsEnded,
     ClosedByHand,
+    WrongNumber,
 }
 
 /// The callback is done.
@@ -181,8 +182,42 @@ pub async fn callback_close(
         Closing::Reached => TaskEnd::Reached,
         Closing::AttemptsEnded => TaskEnd::AttemptsEnded,
         Closing::ClosedByHand => TaskEnd::ClosedByHand,
+        Closing::WrongNumber => TaskEnd::WrongNumber,
     };
     house.done(|reply| Request::TaskClosed { task, how, reply }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriedBody {
+    end: Tried,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Tried {
+    Busy,
+    NoAnswer,
+    Failed,
+    Voicemail,
+}
+
+/// Whoever took the callback, or talks with whom the engine called, reached nobody: the next attempt follows the rules.
+#[utoipa::path(post, path = "/api/v1/callbacks/{task}/tried", tag = "callbacks", params(("task" = String, Path)),
+    request_body = TriedBody, responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn callback_tried(
+    State(house): State<Arc<House>>,
+    Path(task): Path<String>,
+    Told(body): Told<TriedBody>,
+) -> Result<StatusCode, Fault> {
+    let task = read_task(&task)?;
+    let end = match body.end {
+        Tried::Busy => AttemptEnd::Busy,
+        Tried::NoAnswer => AttemptEnd::NoAnswer,
+        Tried::Failed => AttemptEnd::Failed,
+        Tried::Voicemail => AttemptEnd::Voicemail,
+    };
+    house.done(|reply| Request::TaskTried { task, end, reply }).await
 }
 
 /// Reads configuration and scripts again. With a mistake in them nothing changes and the answer names it.

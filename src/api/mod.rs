@@ -106,6 +106,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/callbacks", get(records::callbacks))
         .route("/api/v1/callbacks/{task}/take", post(floor::callback_take))
         .route("/api/v1/callbacks/{task}/close", post(floor::callback_close))
+        .route("/api/v1/callbacks/{task}/tried", post(floor::callback_tried))
         .route("/api/v1/agents", get(floor::agents))
         .route("/api/v1/agents/{user}", get(floor::agent))
         .route("/api/v1/agents/{user}/state", post(floor::agent_state))
@@ -199,6 +200,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         records::callbacks,
         floor::callback_take,
         floor::callback_close,
+        floor::callback_tried,
         floor::agents,
         floor::agent,
         floor::agent_state,

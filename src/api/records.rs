@@ -3,15 +3,19 @@
 use super::fault::{Asked, ErrorBody, Fault};
 use super::words::{CallBody, CallDetailBody, CallbackBody};
 use super::{CoreHandoff, House};
+use crate::call::request::{Refusal, Request};
+use crate::call::view::Callback;
 use crate::clock::Moment;
 use crate::facts::Outcome;
 use crate::ids::*;
-use crate::store::{CallFilter, CallbackFilter, PAGE_MAX, Page};
+use crate::store::{CallFilter, CallbackFilter, CallbackRow, PAGE_MAX, Page};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 
 /// Rows of a page unless the question says otherwise.
@@ -105,7 +109,15 @@ pub async fn callbacks(
     house.catch_up().await?;
     let rows = house.state.store.callbacks(&filter, &page).await?;
     let next = next(&rows, page.limit, |row| (row.opened, row.task.0.to_string()));
-    Ok(Json(CallbackList { callbacks: rows.into_iter().map(CallbackBody::from).collect(), next }))
+    let (reply, views) = oneshot::channel();
+    house.state.engine.requests.send(Request::OpenCallbacks(reply)).await.map_err(|_| Refusal::Busy)?;
+    let views: BTreeMap<TaskId, Callback> =
+        views.await.map_err(|_| Refusal::Busy)?.into_iter().map(|view| (view.task, view)).collect();
+    let body = |row: CallbackRow| {
+        let view = views.get(&row.task);
+        CallbackBody::from(row).standing(view)
+    };
+    Ok(Json(CallbackList { callbacks: rows.into_iter().map(body).collect(), next }))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -1,5 +1,6 @@
 //! Rows of the tables in the words of the wire: times in RFC 3339 UTC, ids as text, people without their numbers.
 
+use crate::call::view::Callback;
 use crate::clock::Moment;
 use crate::facts::HandoffResult;
 use crate::store::{self, CallDetail, CallRow, CallbackRow};
@@ -33,6 +34,8 @@ pub struct CallBody {
     pub outcome: Option<String>,
     /// Missed, and without a number to call back.
     pub unreachable: bool,
+    /// Of a call that goes out, the task it is for; such calls are not in the ledger.
+    pub callback: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -114,6 +117,33 @@ pub struct CallbackBody {
     pub taken_by: Option<String>,
     pub closed: Option<String>,
     pub how: Option<String>,
+    /// What the call was about that was missed last, and where it waited.
+    pub theme: Option<String>,
+    pub queue: Option<String>,
+    /// What the person chose: place, later; and by when they were promised the call.
+    pub booking: Option<String>,
+    pub promised: Option<String>,
+    /// How often they were dialled; when the last time, and how it ended.
+    pub attempts: u32,
+    pub last_attempt: Option<String>,
+    pub last_end: Option<String>,
+    /// Of an open one: listed, on_the_line, resting, due, waiting, calling, talking.
+    pub standing: Option<String>,
+    /// When it is looked at again, while it rests.
+    pub next_attempt: Option<String>,
+}
+
+impl CallbackBody {
+    /// What only the engine knows.
+    pub fn standing(self, view: Option<&Callback>) -> Self {
+        let promised = view.and_then(|view| view.promised).map(time);
+        Self {
+            standing: view.map(|view| view.standing.to_owned()),
+            next_attempt: view.and_then(|view| view.next_attempt).map(time),
+            promised: promised.or(self.promised),
+            ..self
+        }
+    }
 }
 
 impl From<CallRow> for CallBody {
@@ -142,6 +172,7 @@ impl From<CallRow> for CallBody {
             ended,
             outcome,
             unreachable: row.unreachable,
+            callback: row.callback.map(|task| task.to_string()),
         }
     }
 }
@@ -230,6 +261,7 @@ impl From<CallbackRow> for CallbackBody {
     fn from(row: CallbackRow) -> Self {
         let (taken, taken_by) = row.taken.map(|(at, agent)| (time(at), agent.to_string())).unzip();
         let (closed, how) = row.closed.map(|(at, how)| (time(at), how)).unzip();
+        let (last_attempt, last_end) = row.last_attempt.map(|(at, end)| (time(at), end)).unzip();
         Self {
             task: row.task.to_string(),
             region: row.region.0,
@@ -244,6 +276,15 @@ impl From<CallbackRow> for CallbackBody {
             taken_by,
             closed,
             how,
+            theme: row.theme,
+            queue: row.queue.map(|queue| queue.to_string()),
+            booking: row.booking,
+            promised: row.promised.map(time),
+            attempts: row.attempts,
+            last_attempt,
+            last_end,
+            standing: None,
+            next_attempt: None,
         }
     }
 }

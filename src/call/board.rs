@@ -3,6 +3,7 @@
 use super::conductor::Conductor;
 use super::live_call::LiveCall;
 use super::view;
+use crate::acd::CallbackView;
 use crate::clock::Moment;
 use crate::facts::AgentStateName;
 use crate::ids::QueueId;
@@ -28,6 +29,16 @@ impl Conductor {
             draining: self.drain_until.is_some(),
             around: view::Around::default(),
         }
+    }
+
+    pub(super) fn callbacks(&self) -> Vec<view::Callback> {
+        let view = |open: CallbackView| view::Callback {
+            task: open.task,
+            standing: open.standing,
+            next_attempt: open.next_attempt,
+            promised: open.promised,
+        };
+        self.acd.open_callbacks(None).map(view).collect()
     }
 
     fn queues(&self) -> Vec<view::Queue> {

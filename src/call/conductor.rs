@@ -18,7 +18,7 @@ use crate::ivr;
 use crate::journal::{Body, Brain, Heard, Journal, LedgerFold, LegStates, LegWord, LegWritten, LiveCalls, People, Record};
 use crate::media::Line;
 use crate::media::door::{MediaCommand, Told};
-use crate::pii::PersonKey;
+use crate::pii::{PersonKey, Phone};
 use crate::sip::{Received, Sockets, UserAgent};
 use crate::talk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,6 +46,8 @@ pub struct Doors {
     pub ledger: LedgerFold,
     /// What the last life left of its calls.
     pub former: Former,
+    /// Who stands behind a person, as the people stream has it.
+    pub phones: BTreeMap<PersonId, Phone>,
     /// Seed for call ids; the dice of one life.
     pub seed: u64,
     /// `None`: this is the line whatever happens.
@@ -69,6 +71,8 @@ pub struct Conductor {
     pub(super) people: People,
     pub(super) leg_states: LegStates,
     pub(super) key: PersonKey,
+    /// Of who is on the line or owed a call.
+    pub(super) phones: BTreeMap<PersonId, Phone>,
     pub(super) acd: Acd,
     pub(super) calls: BTreeMap<CallId, LiveCall>,
     pub(super) legs: Legs,
@@ -136,6 +140,7 @@ impl Conductor {
             people: doors.people,
             leg_states: doors.leg_states,
             key: doors.key,
+            phones: doors.phones,
             acd: doors.acd,
             calls: doors.former.calls,
             legs: doors.former.legs,

@@ -4,6 +4,7 @@ use super::request::AgentWish;
 use crate::acd;
 use crate::clock::{Clock, Moment};
 use crate::config::{AgentPhone, AtClosing, Config, Dialled, Overflow, Queue, Step, Then};
+use crate::facts::AttemptEnd;
 use crate::ids::*;
 use crate::ivr::{self, Script};
 use crate::sip;
@@ -164,6 +165,14 @@ impl House {
         }
     }
 
+    /// What a code says about whom a callback reached.
+    pub fn attempt_end(&self, code: &str) -> Option<AttemptEnd> {
+        let codes = &self.config.codes;
+        [(&codes.voicemail, AttemptEnd::Voicemail), (&codes.wrong_number, AttemptEnd::WrongNumber)]
+            .into_iter()
+            .find_map(|(known, end)| (known == code).then_some(end))
+    }
+
     /// Whether the calendar is open at this moment by the wall clock; a calendar that a reload took away counts as open, so that
     /// nobody is turned away by a mistake in a file.
     pub fn is_open(&self, calendar: &str, now: Moment, clock: &Clock) -> bool {
@@ -193,6 +202,7 @@ impl House {
         self.config.limits.drain
     }
 
+    /// Zones and hours count as they stand at `now`: where clocks change, a reload follows.
     pub fn acd_rules(&self, now: Moment, clock: &Clock) -> acd::Rules {
         let config = &self.config;
         let queues = config.queues.iter().map(|queue| {
@@ -236,8 +246,23 @@ impl House {
             menu_after: config.callbacks.menu_after,
             queue_after: config.callbacks.queue_after,
             closed: config.regions.iter().map(|region| (region.code, region.callback_when_closed)).collect(),
+            dial: config.callbacks.dial.then(|| acd::CallbackDialling {
+                attempts: config.callbacks.attempts,
+                gap: config.callbacks.gap,
+                hours: hours_of(config.callbacks.hours),
+                idle: config.callbacks.idle_agents,
+                within: config.callbacks.within,
+                trunks: config.trunks.iter().filter(|trunk| trunk.contact.is_some()).map(|trunk| trunk.name.clone()).collect(),
+                regions: config.regions.iter().map(|region| (region.code, self.of_region(region, now))).collect(),
+            }),
+            place_kept: config.callbacks.place_kept,
         };
         acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing }
+    }
+
+    fn of_region(&self, region: &crate::config::Region, now: Moment) -> acd::OfRegion {
+        let within = some(region.callback_within).unwrap_or(self.config.callbacks.within);
+        acd::OfRegion { ahead: seconds_ahead(region, now), dial: region.dial, within }
     }
 
     pub fn sip_settings(&self) -> sip::Settings {
@@ -306,11 +331,20 @@ fn overflow(rule: &Overflow) -> acd::Overflow {
         Then::Say(prompt) => acd::Then::Say(prompt),
         Then::Queue(queue) => acd::Then::Queue(queue),
         Then::Route(route) => acd::Then::Route(route),
-        Then::OfferCallback => acd::Then::OfferCallback,
         Then::PromiseCallback => acd::Then::PromiseCallback,
         Then::Robot => acd::Then::Robot,
     };
     acd::Overflow { when, then }
+}
+
+fn hours_of([from, to]: [u32; 2]) -> (u32, u32) {
+    (from.saturating_mul(3600), to.saturating_mul(3600))
+}
+
+/// By which a region's clock is ahead of UTC.
+fn seconds_ahead(region: &crate::config::Region, now: Moment) -> i32 {
+    let at = jiff::Timestamp::from_microsecond(i64::try_from(now.0).unwrap_or(i64::MAX)).unwrap_or_default();
+    region.time_zone().to_offset(at).seconds()
 }
 
 /// Behind a NAT the address that is bound is not the one to send to. Networks of one address differ in their ports.

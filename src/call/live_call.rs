@@ -18,6 +18,10 @@ pub struct LiveCall {
     /// The citizen's leg.
     pub citizen: LegId,
     pub talk: Talk,
+    /// It goes out: the task that it carries out, and the call that was missed.
+    pub callback: Option<(TaskId, CallId)>,
+    /// The last keys of its agent.
+    pub agent_keys: String,
     /// There until an agent took over, or the call left the house.
     pub robot: Option<Ivr>,
     pub queue: Option<QueueId>,
@@ -57,6 +61,8 @@ impl LiveCall {
             since: known.entered,
             stage_since: known.since,
             timer: None,
+            callback: known.callback.map(|task| (task, id)),
+            agent_keys: String::new(),
             talk,
             robot,
         }

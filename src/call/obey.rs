@@ -1,12 +1,14 @@
 //! What the brains want, done: each command becomes words for another brain, for signalling or for media.
 
 use super::conductor::{Conductor, Work};
+use super::live_call::LiveCall;
 use crate::acd;
-use crate::facts::{Fact, Outcome};
+use crate::facts::{AttemptEnd, Booking, Fact, Outcome, QueueLeft};
 use crate::ids::*;
 use crate::ivr;
+use crate::journal::Body;
 use crate::sip;
-use crate::talk;
+use crate::talk::{self, Talk};
 use std::time::Duration;
 
 impl Conductor {
@@ -28,19 +30,17 @@ impl Conductor {
                     self.work.push_back(Work::Talk(call, talk::Event::Overflowed));
                     self.work.push_back(Work::Ivr(call, ivr::Event::Overflowed { queue, why }));
                 }
+                acd::Command::CallBack { call, task, missed, queue } => self.call_back(call, task, missed, queue),
+                acd::Command::CallbackOff { call } => self.work.push_back(Work::Talk(call, talk::Event::CalledOff)),
                 acd::Command::Record(fact) => self.record(fact),
                 acd::Command::Say { call, prompt } => self.work.push_back(Work::Ivr(call, ivr::Event::Say { prompt })),
-                acd::Command::OfferCallback { call } => self.work.push_back(Work::Ivr(call, ivr::Event::OfferCallback)),
                 acd::Command::Moved { call, queue } => self.moved(call, queue),
                 acd::Command::ToRoute { call, queue, route } => {
                     let steps = self.route_steps(&route);
                     self.work.push_back(Work::Ivr(call, ivr::Event::Routed { queue }));
                     self.work.push_back(Work::Talk(call, talk::Event::TransferWanted { route, steps }));
                 }
-                acd::Command::PromiseCallback { call, queue } => {
-                    self.work.push_back(Work::Talk(call, talk::Event::Overflowed));
-                    self.work.push_back(Work::Ivr(call, ivr::Event::PromiseCallback { queue }));
-                }
+                acd::Command::PromiseCallback { call } => self.work.push_back(Work::Ivr(call, ivr::Event::PromiseCallback)),
             }
         }
     }
@@ -73,6 +73,7 @@ impl Conductor {
                 }
                 ivr::Command::HangUp { outcome } => self.work.push_back(Work::Talk(id, talk::Event::HangUpWanted { outcome })),
                 ivr::Command::LeaveQueue { why } => self.work.push_back(Work::Talk(id, talk::Event::LeavesQueue { why })),
+                ivr::Command::BookCallback { queue, booking } => self.book_callback(id, queue, booking),
                 ivr::Command::Fact(fact) => {
                     if let Fact::ThemeChosen { theme, .. } = &fact
                         && let Some(call) = self.calls.get_mut(&id)
@@ -138,6 +139,13 @@ impl Conductor {
                 talk::Command::AgentFreed { agent, by } => {
                     self.work.push_back(Work::Acd(acd::Event::TalkEnded { agent, call: id, by }));
                 }
+                talk::Command::CallbackAttempted { end } => {
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.answered |= end == AttemptEnd::Reached;
+                    }
+                    self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
+                }
+                talk::Command::CallbackBooked { queue, booking } => self.callback_booked(id, queue, booking),
                 talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, acd::FIRST, true),
                 talk::Command::RobotQuiet => self.work.push_back(Work::Ivr(id, ivr::Event::RouteHeard)),
                 talk::Command::RobotDone => self.dismiss_robot(id),
@@ -190,11 +198,58 @@ impl Conductor {
         }
     }
 
+    // ---- calls out ----
+
+    /// Who has a number that we can dial is told by when; the talk leads them out of the queue.
+    fn book_callback(&mut self, id: CallId, queue: QueueId, booking: Booking) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let dialable = call.person.is_some_and(|person| self.phones.contains_key(&person)) && self.house.dials_out(&call.trunk);
+        match self.acd.callback_promise(self.now, call.region).filter(|_| dialable) {
+            Some(by) => {
+                self.work.push_back(Work::Talk(id, talk::Event::CallbackBooked { queue, booking }));
+                self.work.push_back(Work::Ivr(id, ivr::Event::CallbackBooked { within: by.since(self.now) }));
+            }
+            None => self.work.push_back(Work::Ivr(id, ivr::Event::CallbackRefused)),
+        }
+    }
+
+    fn callback_booked(&mut self, id: CallId, queue: QueueId, booking: Booking) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let (region, person, outcome) = (call.region, call.person, Outcome::CallbackBooked);
+        let way = acd::Way { trunk: call.trunk.clone(), dialled: call.dialled.clone() };
+        let (task, after) = (self.ids.task(), self.now.since(call.since));
+        let (queue, booked) = (Some(queue), Some(booking));
+        let missed = acd::Missed { task, call: id, region, queue, person, outcome, after, way, booked };
+        self.work.push_back(Work::Acd(acd::Event::CallMissed(missed)));
+    }
+
+    /// The call that carries out a task, as the facts know it; its talk waits for the agent's offer, which follows.
+    fn call_back(&mut self, id: CallId, task: TaskId, missed: CallId, queue: QueueId) {
+        let Some(known) = self.live.get(id).cloned() else { return };
+        let phone = known.person.and_then(|person| self.phones.get(&person)).cloned();
+        let Some(phone) = phone.filter(|_| self.house.dials_out(&known.trunk)) else {
+            tracing::warn!(%task, trunk = %known.trunk, "nobody can be called back: no phone, or a trunk without a contact");
+            self.record(Fact::CallEnded { call: id, outcome: Outcome::Failed });
+            self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end: AttemptEnd::Failed }));
+            return self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
+        };
+        let citizen = self.ids.leg();
+        let recorded = self.house.is_recorded(&queue);
+        self.append(Body::CalledBack { call: id, citizen, queue: queue.clone(), recorded });
+        let talk = Talk::calling_back(id, citizen, queue, recorded, self.now);
+        let mut call = LiveCall::revived(id, &known, Some(phone), talk, None);
+        call.callback = Some((task, missed));
+        tracing::info!(call = %id, %task, "a callback begins");
+        self.calls.insert(id, call);
+    }
+
     // ---- legs ----
 
     fn dial_agent(&mut self, id: CallId, leg: LegId, agent: AgentId, queue: QueueId, auto_answer: bool) {
         let Some(call) = self.calls.get(&id) else { return };
-        let note = sip::DialNote { call: Some(id), queue: Some(queue), auto_answer };
+        // The story of a callback is that of the call that was missed.
+        let (callback, story) = call.callback.map_or((None, id), |(task, missed)| (Some(task), missed));
+        let note = sip::DialNote { call: Some(story), callback, queue: Some(queue), auto_answer };
         let network = self.house.network_of_agent(&agent);
         let caller = call.caller.clone();
         let citizen = call.citizen;
@@ -204,7 +259,7 @@ impl Conductor {
 
     fn dial_route(&mut self, id: CallId, leg: LegId, trunk: TrunkId, number: String) {
         let Some(call) = self.calls.get(&id) else { return };
-        let note = sip::DialNote { call: Some(id), queue: None, auto_answer: false };
+        let note = sip::DialNote { call: Some(id), ..Default::default() };
         let network = self.house.network_of_trunk(&trunk);
         let caller = call.caller.clone();
         let citizen = call.citizen;
@@ -215,10 +270,10 @@ impl Conductor {
     fn dial_citizen(&mut self, id: CallId, leg: LegId) {
         let Some(call) = self.calls.get(&id) else { return };
         let Some(number) = call.caller.as_ref().map(|phone| phone.expose().to_owned()) else { return };
-        let note = sip::DialNote { call: Some(id), queue: None, auto_answer: false };
+        let note = sip::DialNote { call: Some(id), ..Default::default() };
         let (trunk, near) = (call.trunk.clone(), call.talk.legs().into_iter().next().unwrap_or(call.citizen));
         let network = self.house.network_of_trunk(&trunk);
-        tracing::info!(call = %id, %trunk, "the citizen was lost and is called back");
+        tracing::info!(call = %id, %trunk, "the citizen is called back");
         self.legs.dial(&mut self.acts, leg, id, network, near, sip::Target::Trunk { trunk, number }, None, note);
     }
 
@@ -245,12 +300,14 @@ impl Conductor {
         let Some(call) = self.calls.get(&id) else { return };
         tracing::info!(call = %id, outcome = outcome.as_str(), "call ended");
         let (citizen, region, person, answered) = (call.citizen, call.region, call.person, call.answered);
+        let way = acd::Way { trunk: call.trunk.clone(), dialled: call.dialled.clone() };
+        let queue = call.queue.clone();
         // Every answered call is one case in the booking core, also one that ended in the menu; an old number's announcement is none.
         if answered && outcome != Outcome::Announced {
             self.request_handoff(id);
         }
         self.legs.close(&mut self.acts, citizen);
-        self.owe_or_settle(id, region, person, outcome, after);
+        self.owe_or_settle(id, region, person, way, queue, outcome, after);
         self.forget_call(id);
     }
 }

@@ -44,8 +44,8 @@ struct KeptCall {
 }
 
 /// Count changes of each part's shape; a part of another shape is not read.
-const FOLDS_SHAPE: u8 = 1;
-const CALLS_SHAPE: u8 = 1;
+const FOLDS_SHAPE: u8 = 2;
+const CALLS_SHAPE: u8 = 2;
 /// Of the whole; for good.
 const SNAPSHOT_SHAPE: u8 = 4;
 
@@ -115,6 +115,10 @@ pub fn restore(
             Body::Began { call, citizen, script: id, version } => {
                 let robot = script(&id, version).map(|script| Ivr::new(call, script, LiveCall::FIRST_PLAY));
                 restored.calls.insert(call, Brains { talk: Talk::new(call, citizen, at), robot });
+            }
+            Body::CalledBack { call, citizen, queue, recorded } => {
+                let talk = Talk::calling_back(call, citizen, queue, recorded, at);
+                restored.calls.insert(call, Brains { talk, robot: None });
             }
             Body::Turn { heard } => restored.heard = heard,
         }

@@ -1,7 +1,7 @@
 //! What people and tools may ask of the running engine; answered by the conductor within one turn.
 
-use super::view::Board;
-use crate::facts::TaskEnd;
+use super::view::{Board, Callback};
+use crate::facts::{AttemptEnd, TaskEnd};
 use crate::ids::*;
 use crate::pii::Phone;
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +59,14 @@ pub enum Request {
     PersonForgotten {
         person: PersonId,
         recordings: u32,
+        reply: Reply,
+    },
+    /// Every open task as the floor has it.
+    OpenCallbacks(oneshot::Sender<Vec<Callback>>),
+    /// Somebody has tried by hand to call back, and reached nobody.
+    TaskTried {
+        task: TaskId,
+        end: AttemptEnd,
         reply: Reply,
     },
     Drain,

@@ -7,13 +7,14 @@ use super::request::{Engine, Request};
 use super::term::Term;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ids::{IdSource, ScriptId};
+use crate::ids::{IdSource, PersonId, ScriptId};
 use crate::journal::{Journal, KeptLegs, LegStates, Limits, People};
 use crate::media::door::Told;
 use crate::media::{Line, MediaNetwork, MediaSettings, Start};
-use crate::pii::PersonKey;
+use crate::pii::{PersonKey, Phone};
 use crate::sip::{Sockets, UserAgent};
 use anyhow::Context;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -29,6 +30,7 @@ pub struct Running {
 pub struct Streams {
     pub journal: Journal,
     pub people: People,
+    phones: BTreeMap<PersonId, Phone>,
     leg_states: LegStates,
     opened: crate::journal::Opened,
     legs: KeptLegs,
@@ -44,16 +46,17 @@ impl Streams {
 /// Opens the journal: what went before is read, nobody else can open it meanwhile.
 pub fn open_streams(data: &Path) -> anyhow::Result<Streams> {
     let (journal, opened) = Journal::open(data.join("journal"), Limits::FACTS)?;
-    let (people, _) = People::open(data.join("people"), Limits::PEOPLE)?;
+    let (people, seen) = People::open(data.join("people"), Limits::PEOPLE)?;
+    let phones = seen.tail.into_iter().map(|seen| (seen.person, seen.phone)).collect();
     let (leg_states, legs) = LegStates::open(data.join("legs"), Limits::LEGS)?;
     let legs = KeptLegs::fold(legs.snapshot, legs.tail, journal.position());
-    Ok(Streams { journal, people, leg_states, opened, legs })
+    Ok(Streams { journal, people, phones, leg_states, opened, legs })
 }
 
 /// Starts media and the loop. The sockets are bound when this returns.
 /// With a term, the loop ends when that does.
 pub fn start(house: House, streams: Streams, clock: Clock, term: Option<Term>) -> anyhow::Result<Running> {
-    let Streams { journal, people, leg_states, opened, legs } = streams;
+    let Streams { journal, people, phones, leg_states, opened, legs } = streams;
     let epoch = opened.epoch;
     if let Err(error) = house.keep_scripts() {
         tracing::warn!(%error, "scripts cannot be kept: calls in the menu would begin anew after a restart with other scripts");
@@ -86,6 +89,7 @@ pub fn start(house: House, streams: Streams, clock: Clock, term: Option<Term>) -
         requests: asked,
         journal,
         people,
+        phones,
         leg_states,
         key,
         acd: restored.acd,

@@ -6,15 +6,15 @@ use super::live_call::LiveCall;
 use super::request::{AgentWish, Refusal, Request};
 use crate::acd;
 use crate::clock::Moment;
-use crate::facts::{AgentStateName, Fact, Outcome, TaskEnd};
+use crate::facts::{AgentStateName, AttemptEnd, Fact, Outcome, TaskEnd};
 use crate::ids::*;
-use crate::ivr::{self, Ivr};
+use crate::ivr::{self, Ivr, Script};
 use crate::journal::{Body, Heard, PersonSeen};
 use crate::media::door::{MediaCommand, MediaEvent, Told};
 use crate::sip::{self, Invited};
 use crate::stream::Stream;
 use crate::talk::{self, Talk};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 impl Conductor {
@@ -125,6 +125,8 @@ impl Conductor {
             Request::PauseRecording { agent, paused, reply } => drop(reply.send(self.pause_recording(&agent, paused))),
             Request::TaskTaken { task, agent, reply } => drop(reply.send(self.task_taken(task, agent))),
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
+            Request::TaskTried { task, end, reply } => drop(reply.send(self.task_tried(task, end))),
+            Request::OpenCallbacks(reply) => drop(reply.send(self.callbacks())),
             Request::Reload(reply) => drop(reply.send(self.reload())),
             Request::HandoffSettled { handoff, call, result } => self.record(Fact::HandoffSettled { handoff, call, result }),
             Request::RecordingNews(fact) => self.record(fact),
@@ -140,6 +142,7 @@ impl Conductor {
             Request::PersonOf { phone, reply } => drop(reply.send(self.key.person(&phone))),
             Request::PersonForgotten { person, recordings, reply } => {
                 self.record(Fact::PersonForgotten { person, recordings });
+                self.phones.remove(&person);
                 self.release_at = Moment::ZERO;
                 drop(reply.send(self.people.part().map_err(|error| Refusal::Invalid(error.to_string()))));
             }
@@ -159,6 +162,7 @@ impl Conductor {
             return;
         }
         self.release_at = self.now + EVERY;
+        self.keep_phones_of_who_is_owed();
         self.snapshot_is_due();
         let kept = self.house.config.limits.journal.as_micros();
         let older_than = Moment(self.now.0.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
@@ -169,6 +173,17 @@ impl Conductor {
         ];
         for error in released.into_iter().filter_map(Result::err) {
             tracing::warn!(error = &error as &dyn std::error::Error, "old segments of a journal stay");
+        }
+    }
+
+    /// Who stands behind the id of a person who is owed a call is written down again before the old word of it goes; nobody else's
+    /// phone is kept.
+    fn keep_phones_of_who_is_owed(&mut self) {
+        let owed = self.acd.open_callbacks(None).map(|task| task.person);
+        let wanted: BTreeSet<PersonId> = owed.chain(self.calls.values().filter_map(|call| call.person)).collect();
+        self.phones.retain(|person, _| wanted.contains(person));
+        for (person, phone) in &self.phones {
+            self.people.append(&PersonSeen { at: self.now, person: *person, phone: phone.clone() });
         }
     }
 
@@ -196,6 +211,7 @@ impl Conductor {
             script: number.script.id.clone(),
             version: number.script.version,
         });
+        let begins = self.resumed(person, &number.script).unwrap_or(ivr::Event::Started);
         self.legs.invited(&mut self.acts, invited.leg, id, invited.network, invited.caller.clone(), invited.offer);
         let call = LiveCall {
             id,
@@ -206,6 +222,8 @@ impl Conductor {
             person,
             citizen: invited.leg,
             talk: Talk::new(id, invited.leg, self.now),
+            callback: None,
+            agent_keys: String::new(),
             robot: Some(Ivr::new(id, number.script, LiveCall::FIRST_PLAY)),
             queue: None,
             theme: None,
@@ -218,7 +236,14 @@ impl Conductor {
             timer: None,
         };
         self.calls.insert(id, call);
-        self.work.push_back(Work::Ivr(id, ivr::Event::Started));
+        self.work.push_back(Work::Ivr(id, begins));
+        self.work.extend(person.map(|person| Work::Acd(acd::Event::PersonRings { call: id, person })));
+    }
+
+    /// Whose place is kept goes back to it, where the script has words for that.
+    fn resumed(&self, person: Option<PersonId>, script: &Script) -> Option<ivr::Event> {
+        let queue = self.acd.place_kept(self.now, person?).filter(|_| self.house.config.callbacks.skip_menu)?;
+        Ivr::leads_back_to(script, &queue).then_some(ivr::Event::Resumed { queue })
     }
 
     /// A call that a limit turned away is entered too: nobody is forgotten because we were full.
@@ -226,15 +251,17 @@ impl Conductor {
         let call = self.new_call_id();
         let region = self.house.number(&dialled).map(|number| number.region).unwrap_or_default();
         let person = self.person_of(caller);
+        let way = acd::Way { trunk: trunk.clone(), dialled: dialled.clone() };
         self.record(Fact::CallEntered { call, region, trunk, dialled, person });
         self.record(Fact::CallEnded { call, outcome: Outcome::Blocked });
-        self.owe_or_settle(call, region, person, Outcome::Blocked, Duration::ZERO);
+        self.owe_or_settle(call, region, person, way, None, Outcome::Blocked, Duration::ZERO);
     }
 
     fn person_of(&mut self, caller: Option<&crate::pii::Phone>) -> Option<PersonId> {
         let phone = caller.filter(|phone| phone.is_dialable())?;
         let person = self.key.person(phone);
         self.people.append(&PersonSeen { at: self.now, person, phone: phone.clone() });
+        self.phones.insert(person, phone.clone());
         Some(person)
     }
 
@@ -292,6 +319,20 @@ impl Conductor {
         let Some(call) = self.legs.call_of(leg).and_then(|call| self.calls.get(&call)) else { return };
         if call.citizen == leg && self.legs.is_new_key(leg, digit, way, self.now) {
             self.tell_robot(leg, ivr::Event::Digit(digit));
+        } else if call.callback.is_some() && self.legs.is_new_key(leg, digit, way, self.now) {
+            self.agent_presses(call.id, digit);
+        }
+    }
+
+    /// In a callback's talk the agent says by a code that it is none.
+    fn agent_presses(&mut self, id: CallId, digit: char) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.agent_keys.push(digit);
+        let codes = &self.house.config.codes;
+        let code = codes.all().into_iter().find(|code| call.agent_keys.ends_with(code));
+        if let Some(end) = code.and_then(|code| self.house.attempt_end(code)) {
+            call.agent_keys.clear();
+            self.work.push_back(Work::Talk(id, talk::Event::NotReached { end }));
         }
     }
 
@@ -322,6 +363,12 @@ impl Conductor {
     }
 
     fn feature_code(&mut self, agent: AgentId, code: &str) {
+        if let Some(end) = self.house.attempt_end(code) {
+            if let Err(refusal) = self.agent_reached_nobody(&agent, end) {
+                tracing::info!(code, %refusal, "feature code refused");
+            }
+            return;
+        }
         match self.house.feature_code(code) {
             Some(wish) => {
                 if let Err(refusal) = self.agent_wish(agent, wish) {
@@ -352,6 +399,16 @@ impl Conductor {
             .ok_or_else(|| Refusal::Invalid(format!("agent {agent} is not talking with anybody")))
     }
 
+    /// The agent heard a machine, or somebody else, in place of the citizen they were to call back.
+    fn agent_reached_nobody(&mut self, agent: &AgentId, end: AttemptEnd) -> Result<(), Refusal> {
+        let id = self.call_of_agent(agent)?;
+        if self.calls.get(&id).is_none_or(|call| call.callback.is_none()) {
+            return Err(Refusal::Invalid(format!("agent {agent} is not calling anybody back")));
+        }
+        self.work.push_back(Work::Talk(id, talk::Event::NotReached { end }));
+        Ok(())
+    }
+
     fn agent_transfers(&mut self, agent: &AgentId, route: &RouteId) -> Result<(), Refusal> {
         let call = self.call_of_agent(agent)?;
         let steps = self.route_steps(route);
@@ -379,6 +436,19 @@ impl Conductor {
             Some(other) => Err(Refusal::Invalid(format!("agent {other} has taken it"))),
             None => Err(Refusal::Invalid(format!("agent {agent} cannot take it"))),
         }
+    }
+
+    /// While the engine itself talks with them, it is the agent's word that they are not who was to be called.
+    fn task_tried(&mut self, task: TaskId, end: AttemptEnd) -> Result<(), Refusal> {
+        if !self.acd.open_callbacks(None).any(|open| open.task == task) {
+            return Err(Refusal::NotFound(format!("open task {}", task.0)));
+        }
+        let live = self.calls.values().find(|call| call.callback.is_some_and(|(of, _)| of == task)).map(|call| call.id);
+        self.work.push_back(match live {
+            Some(call) => Work::Talk(call, talk::Event::NotReached { end }),
+            None => Work::Acd(acd::Event::TaskTried { task, end }),
+        });
+        Ok(())
     }
 
     fn task_closed(&mut self, task: TaskId, how: TaskEnd) -> Result<(), Refusal> {

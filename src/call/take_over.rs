@@ -34,6 +34,9 @@ impl Conductor {
             self.forget_call(id);
             self.close(id, &call);
         }
+        for call in self.calls.values_mut().filter(|call| call.callback.is_some() && call.caller.is_none()) {
+            call.caller = call.person.and_then(|person| self.phones.get(&person)).cloned();
+        }
         for id in std::mem::take(&mut self.afresh) {
             self.work.push_back(Work::Ivr(id, ivr::Event::Started));
         }
@@ -86,6 +89,9 @@ impl Conductor {
                 (None, Some(_)) => {
                     self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
                 }
+                (Some(_), None) if call.callback.is_some() => {
+                    self.work.push_back(Work::Talk(id, talk::Event::CalledOff));
+                }
                 (Some(queue), None) => self.queue_caller(id, queue, 0, false),
                 (Some(queue), Some(offer)) => {
                     if let Some(former) = ring.filter(|ring| offer.as_ref().is_none_or(|(offer, _)| offer != ring)) {
@@ -117,7 +123,12 @@ impl Conductor {
         }
         self.record(Fact::CallEnded { call: id, outcome });
         let after = self.now.since(call.since);
-        self.owe_or_settle(id, call.region, call.person, outcome, after);
+        let way = acd::Way { trunk: call.trunk.clone(), dialled: call.dialled.clone() };
+        let queue = match &call.stage {
+            Stage::Waiting { queue } | Stage::Talking { queue, .. } => Some(queue.clone()),
+            Stage::Robot | Stage::Talked { .. } | Stage::Dialling { .. } | Stage::Transferred { .. } => None,
+        };
+        self.owe_or_settle(id, call.region, call.person, way, queue, outcome, after);
     }
 
     /// A brain of this call fell over: the call ends, and only it.
@@ -139,11 +150,14 @@ impl Conductor {
     }
 
     /// Served people are owed nothing; for everybody else the acd decides by its table.
+    #[allow(clippy::too_many_arguments)] // the fields of one event
     pub(super) fn owe_or_settle(
         &mut self,
         call: CallId,
         region: RegionId,
         person: Option<PersonId>,
+        way: acd::Way,
+        queue: Option<QueueId>,
         outcome: Outcome,
         after: Duration,
     ) {
@@ -161,7 +175,7 @@ impl Conductor {
             | Outcome::Failed
             | Outcome::Cut => {
                 let task = self.ids.task();
-                Some(acd::Event::CallMissed { task, call, region, person, outcome, after })
+                Some(acd::Event::CallMissed(acd::Missed { task, call, region, queue, person, outcome, after, way, booked: None }))
             }
         };
         self.work.extend(told.map(Work::Acd));

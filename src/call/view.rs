@@ -1,5 +1,7 @@
 //! What a board shows: one picture of the engine at one moment, made by the conductor on request.
 
+use crate::clock::Moment;
+use crate::ids::TaskId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -117,4 +119,14 @@ pub struct Trunk {
     /// Live calls over it, and contracted channels (0 = no limit).
     pub live: u32,
     pub channels: u32,
+}
+
+/// What only the floor knows of an open callback.
+pub struct Callback {
+    pub task: TaskId,
+    /// `listed`, `on_the_line`, `resting`, `due`, `waiting`, `calling` or `talking`.
+    pub standing: &'static str,
+    /// When it is looked at again, while it rests.
+    pub next_attempt: Option<Moment>,
+    pub promised: Option<Moment>,
 }

@@ -23,7 +23,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let queues = queues(file, &regions, &calendars, &routes);
     let agents = agents(file, &regions, &networks, &queues, env);
     let numbers = numbers(file, &regions);
-    let callbacks = file.table("callbacks");
+    let callbacks = callbacks(file, &regions, &trunks);
     let store = store(file, env);
     let acd = file.table("acd");
     let http = http(file, env);
@@ -50,7 +50,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         agents_by_user,
         routes,
         calendars,
-        callbacks: callbacks?.value,
+        callbacks: callbacks?,
         store: store?,
         acd: acd?.value,
         http: http?,
@@ -73,6 +73,9 @@ fn regions(file: &mut File) -> Vec<Region> {
         if regions.iter().take(n).any(|earlier| earlier.value.code == code) {
             file.complain(region.place("code"), format!("region {code} is defined twice; delete one"));
         }
+        if !region.value.callback_within.is_zero() {
+            promise_fits(file, region.place("callback_within_s"), "callback_within_s", region.value.callback_within);
+        }
         if jiff::tz::TimeZone::get(&region.value.zone).is_err() {
             let message = format!("`{}` is no time zone; write its IANA name, such as \"Asia/Barnaul\"", region.value.zone);
             file.complain(region.place("zone"), message);
@@ -80,9 +83,14 @@ fn regions(file: &mut File) -> Vec<Region> {
     }
     let mut regions = values(regions);
     if regions.is_empty() {
-        let only =
-            Region { code: RegionId(0), title: "Линия".into(), zone: "Europe/Moscow".into(), callback_when_closed: false };
-        regions.push(only);
+        regions.push(Region {
+            code: RegionId(0),
+            title: "Линия".into(),
+            zone: "Europe/Moscow".into(),
+            callback_when_closed: false,
+            dial: true,
+            callback_within: Duration::ZERO,
+        });
     }
     regions
 }
@@ -576,6 +584,44 @@ fn sip(file: &mut File) -> Option<Sip> {
     Some(sip.value)
 }
 
+fn callbacks(file: &mut File, regions: &[Region], trunks: &[Trunk]) -> Option<Callbacks> {
+    let callbacks = file.table::<Callbacks>("callbacks")?;
+    let it = &callbacks.value;
+    if !(1..=10).contains(&it.attempts) {
+        file.complain(callbacks.place("attempts"), format!("`attempts` is {}; write 1 to 10", it.attempts));
+    }
+    if !(900..=86_400).contains(&it.gap.as_secs()) {
+        let message = "nobody is rung five times an hour; write a `gap_s` of 900 to 86400";
+        file.complain(callbacks.place("gap_s"), message);
+    }
+    let [from, to] = it.hours;
+    if from >= to || to > 24 {
+        let message = format!("`hours` is [{from}, {to}]; write the first and the last hour of one day, such as [9, 21]");
+        file.complain(callbacks.place("hours"), message);
+    }
+    promise_fits(file, callbacks.place("within_s"), "within_s", it.within);
+    if it.place_kept > Duration::from_secs(3600) {
+        let message = "a place is kept for an hour at most; write a `place_kept_s` of 0 to 3600";
+        file.complain(callbacks.place("place_kept_s"), message);
+    }
+    let dials = it.dial && regions.iter().any(|region| region.dial);
+    if dials && !trunks.iter().any(|trunk| trunk.contact.is_some()) {
+        let message =
+            "`dial = true` calls citizens back, but no trunk has a `contact` to send calls to; add it, or write `dial = false`";
+        file.complain(callbacks.place("dial"), message);
+    }
+    Some(callbacks.value)
+}
+
+fn promise_fits(file: &mut File, place: usize, key: &str, within: Duration) {
+    if !(600..=7 * 86_400).contains(&within.as_secs()) {
+        file.complain(
+            place,
+            format!("a callback is promised within ten minutes to seven days; write a `{key}` of 600 to 604800"),
+        );
+    }
+}
+
 fn limits(file: &mut File) -> Option<Limits> {
     let limits = file.table::<Limits>("limits")?;
     let it = &limits.value;
@@ -601,7 +647,7 @@ fn limits(file: &mut File) -> Option<Limits> {
 fn codes(file: &mut File) -> Option<Codes> {
     let codes = file.table::<Codes>("codes")?;
     let mut seen = BTreeSet::new();
-    let keys = ["ready", "break", "offline", "finish_wrap_up"];
+    let keys = ["ready", "break", "offline", "finish_wrap_up", "voicemail", "wrong_number"];
     for (key, code) in keys.into_iter().zip(codes.value.all()) {
         let dialable = code.len() >= 2 && code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#');
         if !dialable {

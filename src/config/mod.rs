@@ -167,6 +167,12 @@ pub struct Region {
     /// Whether a call out of hours owes a callback.
     #[serde(default)]
     pub callback_when_closed: bool,
+    /// Whether agents are asked to call back here, if anywhere.
+    #[serde(default = "yes")]
+    pub dial: bool,
+    /// By when a callback is promised here; zero: as `[callbacks]` has it.
+    #[serde(rename = "callback_within_s", with = "seconds", default)]
+    pub callback_within: Duration,
 }
 
 impl Region {
@@ -437,6 +443,36 @@ pub struct Callbacks {
     pub menu_after: Duration,
     #[serde(rename = "queue_after_s", with = "seconds", default = "secs::<3>")]
     pub queue_after: Duration,
+    /// The engine calls back by itself; otherwise tasks are listed for people.
+    #[serde(default)]
+    pub dial: bool,
+    #[serde(default = "three")]
+    pub attempts: u32,
+    #[serde(rename = "gap_s", with = "seconds", default = "secs::<1800>")]
+    pub gap: Duration,
+    /// Hours of the citizen's day: from the first, before the second.
+    #[serde(default = "by_day")]
+    pub hours: [u32; 2],
+    /// Agents who stay free for who may call.
+    #[serde(default)]
+    pub idle_agents: u32,
+    /// By when a callback is promised, counted in `hours`.
+    #[serde(rename = "within_s", with = "seconds", default = "secs::<7200>")]
+    pub within: Duration,
+    /// Who fell out of a queue or a talk and rings again so soon has the old place.
+    #[serde(rename = "place_kept_s", with = "seconds", default = "secs::<300>")]
+    pub place_kept: Duration,
+    /// They go there without the menu.
+    #[serde(default = "yes")]
+    pub skip_menu: bool,
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn by_day() -> [u32; 2] {
+    [9, 21]
 }
 
 /// Where the tables stand.
@@ -602,11 +638,16 @@ pub struct Codes {
     pub offline: String,
     #[serde(default = "code::<'4'>")]
     pub finish_wrap_up: String,
+    /// Pressed in a callback's talk, or dialled beside it.
+    #[serde(default = "code::<'5'>")]
+    pub voicemail: String,
+    #[serde(default = "code::<'6'>")]
+    pub wrong_number: String,
 }
 
 impl Codes {
-    pub fn all(&self) -> [&str; 4] {
-        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up]
+    pub fn all(&self) -> [&str; 6] {
+        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up, &self.voicemail, &self.wrong_number]
     }
 }
 

@@ -43,7 +43,6 @@ pub enum Then {
     Say(PromptId),
     Queue(QueueId),
     Route(RouteId),
-    OfferCallback,
     PromiseCallback,
     Robot,
 }
@@ -84,7 +83,7 @@ pub(super) fn fits(file: &mut File, queue: &Placed<Queue>, queues: &[QueueId], c
             }
             Then::Queue(to) => known(file, place, "queue", to.as_str(), queues.iter().map(QueueId::as_str)),
             Then::Route(to) => known(file, place, "route", to.as_str(), routes.iter().map(|route| route.name.as_str())),
-            Then::Say(_) | Then::OfferCallback | Then::PromiseCallback | Then::Robot => {}
+            Then::Say(_) | Then::PromiseCallback | Then::Robot => {}
         }
     }
 }
@@ -95,7 +94,7 @@ impl Config {
         let mut found: BTreeSet<QueueId> = BTreeSet::new();
         loop {
             let leads = |rule: &Overflow| match &rule.then {
-                Then::OfferCallback | Then::PromiseCallback => true,
+                Then::PromiseCallback => true,
                 Then::Queue(to) => found.contains(to),
                 Then::Say(_) | Then::Route(_) | Then::Robot => false,
             };
@@ -137,7 +136,7 @@ impl Then {
     fn queue(&self) -> Option<&QueueId> {
         match self {
             Then::Queue(to) => Some(to),
-            Then::Say(_) | Then::Route(_) | Then::OfferCallback | Then::PromiseCallback | Then::Robot => None,
+            Then::Say(_) | Then::Route(_) | Then::PromiseCallback | Then::Robot => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a script is fit for citizens: every way leads somewhere, nobody who erred is hung up on, nothing is recorded unannounced.
 
-use super::script::{At, Callback, Menu, Node, Queue, Script, Target};
+use super::script::{At, Menu, Node, Queue, Script, Target};
 use super::speak;
 use crate::facts::Outcome;
 use crate::ids::*;
@@ -57,8 +57,7 @@ pub enum Problem {
     #[error("`timeout_s` is {seconds}; choose 1…{max}")]
     Timeout { seconds: u16, max: u16 },
     #[error(
-        "the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue, a transfer, a menu, or a hang_up with the \
-         outcome callback_booked"
+        "the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue, a transfer, a callback or a menu"
     )]
     QueueKey { key: String, kind: &'static str },
     #[error(
@@ -71,6 +70,10 @@ pub enum Problem {
     NotEarly { kind: &'static str },
     #[error("there is no WAV for the prompt `{prompt}`; write its text and render it, or correct the name")]
     NoSuchPrompt { prompt: PromptId },
+    #[error(
+        "a caller can get to `{node}` without having been in a queue; name its `queue` and where who is `refused` goes, or lead there from queues only"
+    )]
+    CallbackOfNoQueue { node: String },
     #[error("the configuration has no queue `{queue}`; add it there, or use one of: {known}")]
     NoSuchQueue { queue: QueueId, known: String },
     #[error("the configuration has no route `{route}`; add it there, or use one of: {known}")]
@@ -78,15 +81,11 @@ pub enum Problem {
     #[error("the configuration has no calendar `{calendar}`; add it there, or use one of: {known}")]
     NoSuchCalendar { calendar: String, known: String },
     #[error(
-        "the overflow list of `{queue}` leads to a callback, and `{node}` has none to offer; add `callback: {{ say: […], key: \"2\", node: … }}`"
+        "the overflow list of `{queue}` leads to a callback, and `{node}` to none; add `callback: …` with the name of a callback node"
     )]
     NoCallback { queue: QueueId, node: String },
-    #[error(
-        "`callback` leads to `{node}`, where nobody is promised a call; let it lead to a hang_up with the outcome callback_booked"
-    )]
+    #[error("`callback` leads to `{node}`, where nobody is promised a call; let it lead to a callback node")]
     NoPromise { node: String },
-    #[error("the key `{key}` of `callback` has another meaning in this queue; take a free one")]
-    KeyTaken { key: String },
 }
 
 /// Reads all scripts, given as (file name without `.yaml`, text). Either all are good, or everything that is wrong is told.
@@ -107,8 +106,7 @@ pub fn check_scripts<'a>(
 /// More nodes than any service line has; keeps the walks below short.
 const MAX_NODES: usize = 500;
 /// What a robot can know about the end of a call; `served` or `abandoned_in_queue` would be a lie in the ledger.
-const OUTCOMES: [Outcome; 6] =
-    [Outcome::SelfServed, Outcome::Announced, Outcome::CallbackBooked, Outcome::Blocked, Outcome::Closed, Outcome::Failed];
+const OUTCOMES: [Outcome; 5] = [Outcome::SelfServed, Outcome::Announced, Outcome::Blocked, Outcome::Closed, Outcome::Failed];
 /// Internal numbers have three or four digits; six leave room.
 const MAX_KEYS: usize = 6;
 
@@ -119,6 +117,7 @@ pub(super) fn check(script: &Script, known: &Known) -> Vec<ScriptError> {
     let mut errors = missing_targets(script);
     errors.extend(each_node(script, known));
     errors.extend(record_without_notice(script));
+    errors.extend(callback_of_no_queue(script));
     // The walks below would only repeat what a missing node has already said.
     if errors.iter().all(|error| !matches!(error.problem, Problem::NoSuchNode { .. })) {
         errors.extend(unreachable(script));
@@ -152,6 +151,14 @@ fn record_without_notice(script: &Script) -> Vec<ScriptError> {
     let records = |node: &Node| matches!(node, Node::Queue(queue) if queue.record);
     let found = script.nodes.iter().filter(|(name, node)| records(&node.value) && unannounced.contains(name.as_str()));
     found.map(|(name, node)| error(script, node.line, Problem::RecordsUnannounced { queue: name.clone() })).collect()
+}
+
+fn callback_of_no_queue(script: &Script) -> Vec<ScriptError> {
+    let before_queues = reachable(script, |node| !matches!(node, Node::Queue(_)));
+    let nameless =
+        |node: &Node| matches!(node, Node::Callback(callback) if callback.queue.is_none() || callback.refused.is_none());
+    let found = script.nodes.iter().filter(|(name, node)| nameless(&node.value) && before_queues.contains(name.as_str()));
+    found.map(|(name, node)| error(script, node.line, Problem::CallbackOfNoQueue { node: name.clone() })).collect()
 }
 
 /// Names of the nodes that can be reached from the start; `through` says behind which nodes to look on.
@@ -225,7 +232,7 @@ fn menu_errors(script: &Script) -> Vec<ScriptError> {
                     let problem = Problem::ErrorsLeadToMenu { menu: menu_name, other: next.to_owned() };
                     errors.push(error(script, menu.operator.line, problem));
                 }
-                Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Goto(_) => {
+                Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Goto(_) | Node::Callback(_) => {
                     ahead.extend(found.onward().iter().map(|target| target.value.as_str()));
                 }
             }
@@ -240,14 +247,13 @@ fn queue_keys(script: &Script) -> Vec<ScriptError> {
     for node in script.nodes.values() {
         let Node::Queue(queue) = &node.value else { continue };
         if let Some(callback) = &queue.callback
-            && script.nodes.get(&callback.node.value).is_some_and(|node| !promises_a_call(&node.value))
+            && script.nodes.get(&callback.value).is_some_and(|node| !matches!(node.value, Node::Callback(_)))
         {
-            errors.push(error(script, callback.node.line, Problem::NoPromise { node: callback.node.value.clone() }));
+            errors.push(error(script, callback.line, Problem::NoPromise { node: callback.value.clone() }));
         }
         for (key, target) in &queue.keys {
             match script.nodes.get(&target.value).map(|node| &node.value) {
-                Some(Node::Queue(_) | Node::Transfer(_) | Node::Menu(_)) | None => {}
-                Some(other) if promises_a_call(other) => {}
+                Some(Node::Queue(_) | Node::Transfer(_) | Node::Callback(_) | Node::Menu(_)) | None => {}
                 Some(other) => {
                     errors.push(error(script, target.line, Problem::QueueKey { key: key.clone(), kind: other.kind() }));
                 }
@@ -255,10 +261,6 @@ fn queue_keys(script: &Script) -> Vec<ScriptError> {
         }
     }
     errors
-}
-
-fn promises_a_call(node: &Node) -> bool {
-    matches!(node, Node::HangUp(end) if end.outcome == Outcome::CallbackBooked)
 }
 
 /// What can be said of a node without looking at others.
@@ -287,7 +289,7 @@ fn each_node(script: &Script, known: &Known) -> Vec<ScriptError> {
                 }
                 problems
                     .extend(queue.repeat.iter().filter(|key| !is_key(&key.value, 1)).map(|key| bad_key(key.line, &key.value, 1)));
-                problems.extend(bad_callback(name, queue, known));
+                problems.extend(no_callback(name, queue, known));
                 for prompt in speak::prompts().filter(|prompt| !known.prompts.contains(prompt)) {
                     problems.push((0, Problem::NoSuchPrompt { prompt }));
                 }
@@ -300,11 +302,23 @@ fn each_node(script: &Script, known: &Known) -> Vec<ScriptError> {
                 let allowed = OUTCOMES.map(Outcome::as_str).join(", ");
                 problems.push((*line, Problem::Outcome { outcome: end.outcome.as_str(), allowed }));
             }
+            Node::Callback(callback) => {
+                if let Some(queue) = callback.queue.as_ref().filter(|queue| !known.queues.contains(&queue.value)) {
+                    let problem = Problem::NoSuchQueue { queue: queue.value.clone(), known: list(&known.queues) };
+                    problems.push((queue.line, problem));
+                }
+                for prompt in speak::within_prompts().filter(|prompt| !known.prompts.contains(prompt)) {
+                    problems.push((0, Problem::NoSuchPrompt { prompt }));
+                }
+            }
             Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Transfer(_) | Node::HangUp(_) | Node::Goto(_) => {}
         }
-        if script.early && matches!(node, Node::Menu(_) | Node::Queue(_) | Node::Transfer(_)) {
+        if script.early && matches!(node, Node::Menu(_) | Node::Queue(_) | Node::Transfer(_) | Node::Callback(_)) {
             problems.push((*line, Problem::NotEarly { kind: node.kind() }));
         }
+    }
+    for prompt in script.welcome_back.iter().filter(|prompt| !known.prompts.contains(&prompt.value)) {
+        problems.push((prompt.line, Problem::NoSuchPrompt { prompt: prompt.value.clone() }));
     }
     let mut errors: Vec<_> = problems.into_iter().map(|(line, problem)| error(script, line, problem)).collect();
     errors.dedup();
@@ -328,21 +342,10 @@ fn bad_menu(name: &str, menu: &Menu, line: u32) -> Vec<(u32, Problem)> {
     problems
 }
 
-fn bad_callback(name: &str, queue: &Queue, known: &Known) -> Option<(u32, Problem)> {
-    let Some(Callback { say, key: At { value: key, line }, .. }) = &queue.callback else {
-        let (node, At { value: queue, line }) = (name.to_owned(), &queue.queue);
-        return known.calling_back.contains(queue).then(|| (*line, Problem::NoCallback { queue: queue.clone(), node }));
-    };
-    let taken = queue.keys.contains_key(key) || queue.repeat.as_ref().is_some_and(|repeat| repeat.value == *key);
-    if !is_key(key, 1) {
-        Some(bad_key(*line, key, 1))
-    } else if taken {
-        Some((*line, Problem::KeyTaken { key: key.clone() }))
-    } else if say.is_empty() {
-        Some((*line, Problem::NothingToSay { node: name.to_owned() }))
-    } else {
-        None
-    }
+fn no_callback(name: &str, queue: &Queue, known: &Known) -> Option<(u32, Problem)> {
+    let (node, At { value: queue, line }, callback) = (name.to_owned(), &queue.queue, &queue.callback);
+    let lacks = callback.is_none() && known.calling_back.contains(queue);
+    lacks.then(|| (*line, Problem::NoCallback { queue: queue.clone(), node }))
 }
 
 fn bad_keys(keys: &BTreeMap<String, Target>, max: usize) -> Vec<(u32, Problem)> {

@@ -12,7 +12,7 @@ pub use check::{Known, ScriptError, check_scripts};
 pub use script::Script;
 
 use crate::clock::Moment;
-use crate::facts::{Fact, Outcome, QueueLeft, RouteEnd};
+use crate::facts::{Booking, Fact, Outcome, QueueLeft, RouteEnd};
 use crate::ids::*;
 use robot::Caller;
 use serde::{Deserialize, Serialize};
@@ -55,20 +55,25 @@ pub enum Event {
     },
     /// The caller hung up, or an agent or the route took over: the robot is done.
     Stopped,
+    /// In place of `Started`: the caller fell out of this queue, or of a talk, a moment ago and goes back without the menu.
+    Resumed {
+        queue: QueueId,
+    },
+    /// Answers to [`Command::BookCallback`]: it will come within this time, or nobody can call.
+    CallbackBooked {
+        within: Duration,
+    },
+    CallbackRefused,
     /// The acd wants this said to the waiting caller.
     Say {
         prompt: PromptId,
     },
-    /// The waiting caller may choose to be called back.
-    OfferCallback,
     /// By a rule the caller waits in this queue now.
     Moved {
         queue: QueueId,
     },
-    /// The queue lets the caller go, who is to be promised a callback.
-    PromiseCallback {
-        queue: QueueId,
-    },
+    /// A rule of the queue wants the waiting caller promised a callback.
+    PromiseCallback,
     /// By a rule of this queue a route is dialled for the caller.
     Routed {
         queue: QueueId,
@@ -110,6 +115,11 @@ pub enum Command {
     },
     /// Write this down.
     Fact(Fact),
+    /// Promise this caller a call of the queue's agents. A caller who waits leaves the queue; `place` keeps what they waited.
+    BookCallback {
+        queue: QueueId,
+        booking: Booking,
+    },
     /// The caller waits no longer; the robot goes on with them.
     LeaveQueue {
         why: QueueLeft,
@@ -161,8 +171,14 @@ impl Ivr {
     pub fn parting(&self) -> Option<Outcome> {
         match self.script.nodes.get(&self.caller.node).map(|node| &node.value) {
             Some(script::Node::HangUp(end)) => Some(end.outcome),
+            Some(script::Node::Callback(_)) if self.caller.has_booked() => Some(Outcome::CallbackBooked),
             Some(_) | None => None,
         }
+    }
+
+    /// Whether a caller who fell out of this queue can go back there without the menu.
+    pub fn leads_back_to(script: &Script, queue: &QueueId) -> bool {
+        !script.welcome_back.is_empty() && script.nodes.values().any(|node| node.value.is_queue(queue))
     }
 
     /// The version with which the call began.

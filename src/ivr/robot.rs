@@ -2,10 +2,10 @@
 //!
 //! The node decides what an event means, the step how far the node has come.
 
-use super::script::{HangUp, Menu, Node, Queue, Say, Script, Transfer};
+use super::script::{Callback, HangUp, Menu, Node, Queue, Say, Script, Transfer};
 use super::{Command, Event, is_phone_key, speak};
 use crate::clock::Moment;
-use crate::facts::{Fact, Outcome, QueueLeft};
+use crate::facts::{Booking, Fact, Outcome, QueueLeft};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -30,6 +30,8 @@ pub(super) struct Caller {
     /// Keys pressed before a menu was there to hear them.
     ahead: VecDeque<char>,
     theme: Option<String>,
+    /// The last queue, and its node.
+    queue: Option<(QueueId, String)>,
     pub(super) commands: VecDeque<Command>,
 }
 
@@ -43,15 +45,17 @@ enum Step {
         errors: u8,
     },
     AskingHours,
-    /// In this queue; `place` is the last announcement, `next` what is to be said after what is being said.
+    /// In the queue; `place` is the last announcement, `next` what is to be said after what is being said.
     Waiting {
-        queue: QueueId,
         place: Vec<PromptId>,
         next: Vec<PromptId>,
-        callback_offered: bool,
     },
     Dialling,
     Done,
+    /// What is said before this node: it begins when that is over.
+    Returning,
+    /// Whether anybody can call is asked.
+    Booking,
 }
 
 /// A prompt whose end was never reported is over after this time: longer than any prompt, shorter than a citizen's patience.
@@ -84,6 +88,7 @@ impl Caller {
             recording: false,
             ahead: VecDeque::new(),
             theme: None,
+            queue: None,
             commands: VecDeque::new(),
         }
     }
@@ -91,7 +96,8 @@ impl Caller {
     pub(super) fn handle(&mut self, script: &Script, now: Moment, event: Event) {
         match (&self.step, event) {
             (Step::Before, Event::Started) => self.enter(script, now, &script.start.value),
-            (Step::Before | Step::Done, _) | (_, Event::Started) => {}
+            (Step::Before, Event::Resumed { queue }) => self.resume(script, now, &queue),
+            (Step::Before | Step::Done, _) | (_, Event::Started | Event::Resumed { .. }) => {}
             (_, Event::Digit(key)) => self.key(script, now, key),
             (_, Event::PlayEnded(play)) => self.play_ended(script, now, play),
             (_, Event::Hours { open }) => self.hours_told(script, now, open),
@@ -99,15 +105,16 @@ impl Caller {
             (_, Event::RouteFailed { route, end: _ }) => self.route_failed(script, now, &route),
             (_, Event::RouteHeard) => self.quiet(),
             (_, Event::Announce { position, wait }) => self.announce(now, speak::place(position, wait)),
+            (_, Event::CallbackBooked { within }) => self.booked(script, now, within),
+            (_, Event::CallbackRefused) => self.not_booked(script, now),
             (_, Event::Stopped) => self.done(),
             (_, Event::Say { prompt }) => self.say_next(now, vec![prompt]),
-            (_, Event::OfferCallback) => self.offer_callback(script, now),
             (_, Event::Moved { queue: to }) => {
-                if let Step::Waiting { queue, .. } = &mut self.step {
+                if let Some((queue, _)) = &mut self.queue {
                     *queue = to;
                 }
             }
-            (_, Event::PromiseCallback { queue }) => self.promise_callback(script, now, &queue),
+            (_, Event::PromiseCallback) => self.promise_callback(script, now),
             (_, Event::Routed { queue }) => {
                 if self.waits_in(&queue) {
                     self.step = Step::Dialling;
@@ -130,8 +137,10 @@ impl Caller {
                 self.erred(script, now, menu, sorry);
             }
             (Step::AskingHours, _) => self.hours_told(script, now, true),
+            (Step::Booking, _) => self.not_booked(script, now),
             (Step::Saying, Some(Node::HangUp(end))) => self.hang_up(end.outcome),
-            (Step::Before | Step::Saying | Step::Choosing { .. } | Step::Waiting { .. } | Step::Dialling | Step::Done, _) => {}
+            (Step::Before | Step::Saying | Step::Choosing { .. } | Step::Waiting { .. }, _) => {}
+            (Step::Dialling | Step::Done | Step::Returning, _) => {}
         }
     }
 
@@ -168,6 +177,7 @@ impl Caller {
                 Some(Node::Queue(queue)) => return self.queue(now, queue),
                 Some(Node::Transfer(transfer)) => return self.transfer(now, transfer),
                 Some(Node::HangUp(end)) => return self.say_goodbye(script, now, end),
+                Some(Node::Callback(callback)) => return self.book(script, now, callback),
                 None => break,
             }
         }
@@ -190,9 +200,34 @@ impl Caller {
         }
     }
 
+    /// Back to where they fell out of the queue: of several nodes with it, to one without a theme.
+    fn resume(&mut self, script: &Script, now: Moment, queue: &QueueId) {
+        let fits = || script.nodes.iter().filter(|(_, node)| node.value.is_queue(queue)).map(|(name, node)| (name, &node.value));
+        let plain = fits().find(|(_, node)| matches!(node, Node::Queue(queue) if queue.theme.is_none()));
+        match plain.or_else(|| fits().next()).filter(|_| !script.welcome_back.is_empty()) {
+            Some((name, _)) => {
+                self.node.clone_from(name);
+                self.say(script, now, &script.welcome_back);
+                self.step = Step::Returning;
+            }
+            None => self.enter(script, now, &script.start.value),
+        }
+    }
+
+    fn book(&mut self, script: &Script, now: Moment, callback: &Callback) {
+        let before = self.queue.as_ref().map(|(queue, _)| queue);
+        let queue = callback.queue.as_ref().map(|queue| &queue.value).or(before).cloned();
+        self.step = Step::Booking;
+        let Some(queue) = queue else { return self.not_booked(script, now) };
+        self.until = Some(now + LONGEST_ASK);
+        self.ahead.clear();
+        self.connect(false);
+        self.commands.push_back(Command::BookCallback { queue, booking: callback.book });
+    }
+
     fn queue(&mut self, now: Moment, queue: &Queue) {
-        let (place, next) = (Vec::new(), Vec::new());
-        self.step = Step::Waiting { queue: queue.queue.value.clone(), place, next, callback_offered: false };
+        self.queue = Some((queue.queue.value.clone(), self.node.clone()));
+        self.step = Step::Waiting { place: Vec::new(), next: Vec::new() };
         self.ahead.clear();
         self.connect(false);
         if queue.theme.is_some() && queue.theme != self.theme {
@@ -247,8 +282,8 @@ impl Caller {
                     self.enter(script, now, &target.value);
                 }
             }
-            // Whoever is being connected has nothing to choose.
-            Some(Node::Transfer(_) | Node::Goto(_)) | None => {}
+            // Whoever is being connected, or promised a call, has nothing to choose.
+            Some(Node::Transfer(_) | Node::Goto(_) | Node::Callback(_)) | None => {}
         }
     }
 
@@ -296,16 +331,10 @@ impl Caller {
 
     fn key_in_queue(&mut self, script: &Script, now: Moment, queue: &Queue, key: char) {
         // Whoever is being connected has nothing to choose.
-        let Step::Waiting { place, callback_offered, .. } = &self.step else { return };
+        let Step::Waiting { place, .. } = &self.step else { return };
         if let Some(target) = queue.keys.get(&key.to_string()) {
             self.silence();
             return self.enter(script, now, &target.value);
-        }
-        if let Some(callback) =
-            queue.callback.as_ref().filter(|callback| *callback_offered && callback.key.value.starts_with(key))
-        {
-            self.silence();
-            return self.enter(script, now, &callback.node.value);
         }
         let asked_again = queue.repeat.as_ref().is_some_and(|repeat| repeat.value.starts_with(key));
         if asked_again && !place.is_empty() {
@@ -326,6 +355,9 @@ impl Caller {
         self.playing = None;
         self.sounding = false;
         self.until = None;
+        if self.step == Step::Returning {
+            return self.enter(script, now, &self.node.clone());
+        }
         match self.at(script) {
             Some(Node::Notice(notice)) => self.enter(script, now, &notice.next.value),
             Some(Node::Say(saying)) => self.enter(script, now, &saying.next.value),
@@ -334,6 +366,7 @@ impl Caller {
             Some(Node::Transfer(transfer)) => self.music(&transfer.music.value),
             Some(Node::HangUp(end)) if end.keys.is_empty() => self.hang_up(end.outcome),
             Some(Node::HangUp(_)) => self.until = Some(now + LAST_KEY),
+            Some(Node::Callback(_)) => self.hang_up(Outcome::CallbackBooked),
             Some(Node::Hours(_) | Node::Goto(_)) | None => {}
         }
     }
@@ -342,6 +375,35 @@ impl Caller {
         if let Some(Node::Hours(hours)) = self.at(script) {
             self.enter(script, now, if open { &hours.open.value } else { &hours.closed.value });
         }
+    }
+
+    /// The promise is said; with it the call is over.
+    fn booked(&mut self, script: &Script, now: Moment, within: Duration) {
+        let (Step::Booking, Some(Node::Callback(callback))) = (&self.step, self.at(script)) else { return };
+        let said = match callback.book {
+            Booking::Place => prompts(&callback.say),
+            Booking::Later => [prompts(&callback.say), speak::within(within)].concat(),
+        };
+        self.step = Step::Saying;
+        if said.is_empty() { self.hang_up(Outcome::CallbackBooked) } else { self.play(now, said) }
+    }
+
+    fn not_booked(&mut self, script: &Script, now: Moment) {
+        let (Step::Booking, Some(Node::Callback(callback))) = (&self.step, self.at(script)) else { return };
+        let back = self.queue.as_ref().map(|(_, node)| node);
+        let Some(next) = callback.refused.as_ref().map(|target| &target.value).or(back).cloned() else {
+            return self.hang_up(Outcome::Failed);
+        };
+        if callback.say_refused.is_empty() {
+            return self.enter(script, now, &next);
+        }
+        self.node = next;
+        self.say(script, now, &callback.say_refused);
+        self.step = Step::Returning;
+    }
+
+    pub(super) fn has_booked(&self) -> bool {
+        matches!(self.step, Step::Saying | Step::Done)
     }
 
     /// A late word of a queue that the caller has left changes nothing.
@@ -353,10 +415,12 @@ impl Caller {
         self.let_go(script, now, from, way);
     }
 
-    /// A script that knows no callback goes on as if the queue were full.
-    fn promise_callback(&mut self, script: &Script, now: Moment, from: &QueueId) {
-        let way = |queue: &'_ Queue| queue.callback.as_ref().map_or(&queue.overflow, |callback| &callback.node).value.clone();
-        self.let_go(script, now, from, way);
+    /// The wait goes on until the callback is booked.
+    fn promise_callback(&mut self, script: &Script, now: Moment) {
+        if let (Step::Waiting { .. }, Some(Node::Queue(Queue { callback: Some(callback), .. }))) = (&self.step, self.at(script)) {
+            self.silence();
+            self.enter(script, now, &callback.value);
+        }
     }
 
     fn let_go(&mut self, script: &Script, now: Moment, from: &QueueId, way: impl FnOnce(&Queue) -> String) {
@@ -370,19 +434,19 @@ impl Caller {
     }
 
     fn waits_in(&self, named: &QueueId) -> bool {
-        matches!(&self.step, Step::Waiting { queue, .. } if queue == named)
+        matches!(self.step, Step::Waiting { .. }) && self.queue.as_ref().is_some_and(|(queue, _)| queue == named)
     }
 
     /// Whoever goes from a queue to where no place is kept waits no longer.
     fn leave_queue(&mut self, script: &Script) {
-        let why = match self.at(script) {
-            Some(Node::Queue(_) | Node::Transfer(_) | Node::Goto(_)) | None => return,
-            Some(Node::HangUp(end)) if end.outcome == Outcome::CallbackBooked => QueueLeft::CallbackWanted,
-            Some(Node::Notice(_) | Node::Say(_) | Node::Menu(_) | Node::Hours(_) | Node::HangUp(_)) => QueueLeft::Transferred,
-        };
-        if let Step::Waiting { .. } = self.step {
-            self.step = Step::Saying;
-            self.commands.push_back(Command::LeaveQueue { why });
+        match self.at(script) {
+            Some(Node::Queue(_) | Node::Transfer(_) | Node::Goto(_) | Node::Callback(_)) | None => {}
+            Some(Node::Notice(_) | Node::Say(_) | Node::Menu(_) | Node::Hours(_) | Node::HangUp(_)) => {
+                if let Step::Waiting { .. } = self.step {
+                    self.step = Step::Saying;
+                    self.commands.push_back(Command::LeaveQueue { why: QueueLeft::Transferred });
+                }
+            }
         }
     }
 
@@ -416,15 +480,6 @@ impl Caller {
         }
     }
 
-    fn offer_callback(&mut self, script: &Script, now: Moment) {
-        if let Some(Node::Queue(Queue { callback: Some(callback), .. })) = self.at(script)
-            && let Step::Waiting { callback_offered, .. } = &mut self.step
-        {
-            *callback_offered = true;
-            self.say_next(now, prompts(&callback.say));
-        }
-    }
-
     /// The next word, if there is one, or music.
     fn wait_on(&mut self, now: Moment, queue: &Queue) {
         (self.playing, self.until) = (None, None);
@@ -435,6 +490,7 @@ impl Caller {
             }
             Step::Waiting { .. } | Step::Dialling => self.music(&queue.music.value),
             Step::Before | Step::Saying | Step::Choosing { .. } | Step::AskingHours | Step::Done => {}
+            Step::Returning | Step::Booking => {}
         }
     }
 }

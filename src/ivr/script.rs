@@ -4,7 +4,7 @@
 //! the number plan of the configuration.
 
 use super::check::{Known, Problem, ScriptError, check};
-use crate::facts::Outcome;
+use crate::facts::{Booking, Outcome};
 use crate::ids::*;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -20,6 +20,9 @@ pub struct Script {
     /// Played as early media (183): the caller hears it without a connection and pays nothing.
     pub early: bool,
     pub start: Target,
+    /// Said to a caller who fell out of a queue or a talk a moment ago, in place of the notice and the menu; without it they begin at
+    /// the start like everybody.
+    pub welcome_back: Say,
     /// What the prompts named here say. Read by whoever renders them and by people; the engine plays the WAVs.
     pub texts: BTreeMap<PromptId, String>,
     pub nodes: BTreeMap<String, At<Node>>,
@@ -56,6 +59,7 @@ pub enum Node {
     Transfer(Transfer),
     HangUp(HangUp),
     Goto(Goto),
+    Callback(Callback),
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -136,29 +140,19 @@ pub struct Queue {
     #[serde(default)]
     pub say: Say,
     pub music: At<PromptId>,
-    /// Ways out while waiting: to a route, another queue, a menu, or the promise of a callback.
+    /// Ways out while waiting: to a route, another queue, a menu, or a callback.
     #[serde(default)]
     pub keys: BTreeMap<String, Target>,
     /// The key that tells the place in the queue once more.
     #[serde(default)]
     pub repeat: Option<At<String>>,
-    /// What is offered when a rule of the queue wants a callback offered.
+    /// The callback node to which the overflow list of the queue leads.
     #[serde(default)]
-    pub callback: Option<Callback>,
+    pub callback: Option<Target>,
     pub overflow: Target,
     /// Instead of `overflow`, when the queue is out of its hours.
     #[serde(default)]
     pub closed: Option<Target>,
-}
-
-/// A callback instead of the wait. The key counts from the offer on.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Callback {
-    pub say: Say,
-    pub key: At<String>,
-    /// Where it is promised: a `hang_up` with the outcome `callback_booked`.
-    pub node: Target,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -182,6 +176,25 @@ pub struct HangUp {
     /// Ways out while the announcement is said and a little after it.
     #[serde(default)]
     pub keys: BTreeMap<String, Target>,
+}
+
+/// Promises a call and says goodbye.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    /// `place`: when they would have been next; `later`: some time within what the region promises, which is said after `say`.
+    pub book: Booking,
+    /// Whose agents will call; the queue the caller was in, if left out.
+    #[serde(default)]
+    pub queue: Option<At<QueueId>>,
+    #[serde(default)]
+    pub say: Say,
+    /// For who has no number to be called at, or where nobody calls back: said before they go to `refused`, or, without one, back to
+    /// the queue they were in.
+    #[serde(default)]
+    pub say_refused: Say,
+    #[serde(default)]
+    pub refused: Option<Target>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -211,6 +224,7 @@ impl Script {
             title: file.title,
             early: file.early,
             start: file.start,
+            welcome_back: file.welcome_back,
             texts: file.texts,
             nodes: file.nodes,
         })
@@ -218,6 +232,11 @@ impl Script {
 }
 
 impl Node {
+    /// Whether a caller who fell out of this queue can be led back here.
+    pub fn is_queue(&self, queue: &QueueId) -> bool {
+        matches!(self, Node::Queue(node) if node.queue.value == *queue)
+    }
+
     /// The word of its kind, as in the script.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -229,6 +248,7 @@ impl Node {
             Node::Transfer(_) => "transfer",
             Node::HangUp(_) => "hang_up",
             Node::Goto(_) => "goto",
+            Node::Callback(_) => "callback",
         }
     }
 
@@ -238,7 +258,7 @@ impl Node {
             Node::Menu(menu) => Some(&menu.keys),
             Node::Queue(queue) => Some(&queue.keys),
             Node::HangUp(end) => Some(&end.keys),
-            Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Transfer(_) | Node::Goto(_) => None,
+            Node::Notice(_) | Node::Say(_) | Node::Hours(_) | Node::Transfer(_) | Node::Goto(_) | Node::Callback(_) => None,
         }
     }
 
@@ -249,14 +269,11 @@ impl Node {
             Node::Say(saying) => vec![&saying.next],
             Node::Menu(menu) => vec![&menu.operator],
             Node::Hours(hours) => vec![&hours.open, &hours.closed],
-            Node::Queue(queue) => [&queue.overflow]
-                .into_iter()
-                .chain(&queue.closed)
-                .chain(queue.callback.as_ref().map(|callback| &callback.node))
-                .collect(),
+            Node::Queue(queue) => [&queue.overflow].into_iter().chain(&queue.closed).chain(&queue.callback).collect(),
             Node::Transfer(transfer) => vec![&transfer.failed],
             Node::HangUp(_) => vec![],
             Node::Goto(goto) => vec![&goto.node],
+            Node::Callback(callback) => callback.refused.iter().collect(),
         }
     }
 
@@ -266,12 +283,10 @@ impl Node {
             Node::Notice(notice) => notice.say.iter().collect(),
             Node::Say(saying) => saying.say.iter().collect(),
             Node::Menu(menu) => menu.say.iter().chain(&menu.say_silence).chain(&menu.say_wrong).collect(),
-            Node::Queue(queue) => {
-                let offer = queue.callback.iter().flat_map(|callback| &callback.say);
-                queue.say.iter().chain([&queue.music]).chain(offer).collect()
-            }
+            Node::Queue(queue) => queue.say.iter().chain([&queue.music]).collect(),
             Node::Transfer(transfer) => transfer.say.iter().chain([&transfer.music]).collect(),
             Node::HangUp(end) => end.say.iter().collect(),
+            Node::Callback(callback) => callback.say.iter().chain(&callback.say_refused).collect(),
             Node::Hours(_) | Node::Goto(_) => vec![],
         }
     }
@@ -285,6 +300,8 @@ struct File {
     #[serde(default)]
     early: bool,
     start: Target,
+    #[serde(default)]
+    welcome_back: Say,
     #[serde(default)]
     texts: BTreeMap<PromptId, String>,
     nodes: BTreeMap<String, At<Node>>,

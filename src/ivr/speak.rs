@@ -26,6 +26,29 @@ pub fn place(position: u32, wait: Option<Duration>) -> Vec<PromptId> {
     words.iter().map(|word| PromptId::from(word.as_str())).collect()
 }
 
+/// «Мы перезвоним вам в течение двух часов.» Rounded up, for the promise is kept by its end.
+pub fn within(time: Duration) -> Vec<PromptId> {
+    let (minutes, hours) = (time.as_secs().div_ceil(60).max(1), time.as_secs().div_ceil(3600));
+    let words = match (minutes, hours) {
+        (..60, _) => {
+            let mut words = vec!["within".to_owned()];
+            words.extend(genitive(u32::try_from(minutes).unwrap_or(1)));
+            words.push(minute_word(minutes).to_owned());
+            words
+        }
+        (_, 1) => vec!["within-hour".to_owned()],
+        (_, 2..=12) => vec!["within".to_owned(), genitive_word(u32::try_from(hours).unwrap_or(1)), "within-hours".to_owned()],
+        (_, ..=24) => vec!["within-day".to_owned()],
+        _ => vec!["within-days".to_owned()],
+    };
+    words.iter().map(|word| PromptId::from(word.as_str())).collect()
+}
+
+/// Every prompt that [`within`] may say and [`place`] may not.
+pub fn within_prompts() -> impl Iterator<Item = PromptId> {
+    ["within", "within-hour", "within-hours", "within-day", "within-days"].into_iter().map(PromptId::from)
+}
+
 /// Every prompt that [`place`] may say.
 pub fn prompts() -> impl Iterator<Item = PromptId> {
     let phrases = [
@@ -140,10 +163,28 @@ mod tests {
     }
 
     #[test]
+    fn a_promise_stands_in_the_genitive_and_is_rounded_up() {
+        for (seconds, said) in [
+            (600, "Мы перезвоним вам в течение десяти минут"),
+            (21 * 60 - 30, "Мы перезвоним вам в течение двадцати одной минуты"),
+            (3600, "Мы перезвоним вам в течение часа"),
+            (3601, "Мы перезвоним вам в течение двух часов"),
+            (12 * 3600, "Мы перезвоним вам в течение двенадцати часов"),
+            (13 * 3600, "Мы перезвоним вам в течение суток"),
+            (25 * 3600, "Мы перезвоним вам в течение нескольких дней"),
+        ] {
+            assert_eq!(said_aloud(&within(Duration::from_secs(seconds))), said);
+        }
+    }
+
+    #[test]
     fn every_number_has_its_words() {
-        let all: Vec<_> = prompts().collect();
+        let all: Vec<_> = prompts().chain(within_prompts()).collect();
         for position in 1..1200 {
             for prompt in place(position, Some(Duration::from_secs(u64::from(position) * 10))) {
+                assert!(all.contains(&prompt), "{prompt}");
+            }
+            for prompt in within(Duration::from_secs(u64::from(position) * 60)) {
                 assert!(all.contains(&prompt), "{prompt}");
             }
         }

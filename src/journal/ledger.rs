@@ -72,6 +72,9 @@ impl LedgerFold {
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. }
+            | Fact::CallbackBegan { .. }
+            | Fact::CallbackAttempted { .. }
+            | Fact::CallbackPromised { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingFailed { .. }
             | Fact::RecordingPacked { .. }

@@ -31,6 +31,8 @@ pub struct LiveCall {
     /// The booking core is due to have the case, or has it.
     pub handed_off: bool,
     talked: bool,
+    /// It goes out, for this task.
+    pub callback: Option<TaskId>,
 }
 
 /// Where a call stands.
@@ -60,10 +62,31 @@ pub enum Stage {
 }
 
 impl LiveCall {
+    fn new(at: Moment, region: RegionId, trunk: &TrunkId, dialled: &str, person: Option<PersonId>) -> Self {
+        Self {
+            region,
+            trunk: trunk.clone(),
+            dialled: dialled.to_owned(),
+            person,
+            entered: at,
+            answered: false,
+            theme: None,
+            stage: Stage::Robot,
+            since: at,
+            offer: None,
+            recording: None,
+            handed_off: false,
+            talked: false,
+            callback: None,
+        }
+    }
+
     /// How the call ends if the engine died now: whoever was in a talk was cut off, everybody else met a failure of ours (nobody
     /// abandoned anything); a talk that was over is served.
     pub fn outcome_if_lost(&self) -> Outcome {
         match &self.stage {
+            // A call out that reached nobody; its task remembers.
+            _ if self.callback.is_some() && !self.talked => Outcome::Cancelled,
             Stage::Talking { .. } | Stage::Transferred { .. } => Outcome::Cut,
             Stage::Talked { by: Party::Citizen | Party::Agent } => Outcome::Served,
             Stage::Talked { by: Party::Engine | Party::Network } => Outcome::Cut,
@@ -94,21 +117,12 @@ impl LiveCalls {
         let at = stamped.at;
         match &stamped.fact {
             Fact::CallEntered { call, region, trunk, dialled, person } => {
-                self.calls.entry(*call).or_insert_with(|| LiveCall {
-                    region: *region,
-                    trunk: trunk.clone(),
-                    dialled: dialled.clone(),
-                    person: *person,
-                    entered: at,
-                    answered: false,
-                    theme: None,
-                    stage: Stage::Robot,
-                    since: at,
-                    offer: None,
-                    recording: None,
-                    handed_off: false,
-                    talked: false,
-                });
+                let new = LiveCall::new(at, *region, trunk, dialled, *person);
+                self.calls.entry(*call).or_insert(new);
+            }
+            Fact::CallbackBegan { task, call, region, trunk, dialled, person } => {
+                let new = LiveCall::new(at, *region, trunk, dialled, Some(*person));
+                self.calls.entry(*call).or_insert(LiveCall { callback: Some(*task), handed_off: true, ..new });
             }
             Fact::CallAnswered { call } => self.change(*call, |live| live.answered = true),
             Fact::RobotAtNode { call, .. } => self.stage(*call, at, Stage::Robot),
@@ -157,6 +171,8 @@ impl LiveCalls {
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. }
             | Fact::PhonesWritten { .. }
+            | Fact::CallbackAttempted { .. }
+            | Fact::CallbackPromised { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingPacked { .. }
             | Fact::RecordingArchived { .. }

@@ -23,7 +23,7 @@ pub use segments::Damage;
 
 use crate::clock::Moment;
 use crate::facts::{Fact, Stamped};
-use crate::ids::{CallId, LegId, PersonId, ScriptId};
+use crate::ids::{CallId, LegId, PersonId, QueueId, ScriptId};
 use crate::pii::Phone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,13 @@ pub enum Body {
     Turn {
         heard: Heard,
     },
+    /// The talk of a call that goes out, to a citizen who is owed one; `citizen` is the leg by which they will be dialled.
+    CalledBack {
+        call: CallId,
+        citizen: LegId,
+        queue: QueueId,
+        recorded: bool,
+    },
 }
 
 /// How far the events of which life of media are written down.
@@ -107,7 +114,7 @@ impl Record {
     pub fn into_stamped(self) -> Option<Stamped> {
         match self.body {
             Body::Fact(fact) => Some(Stamped { at: self.at, fact }),
-            Body::Input { .. } | Body::Began { .. } | Body::Turn { .. } => None,
+            Body::Input { .. } | Body::Began { .. } | Body::Turn { .. } | Body::CalledBack { .. } => None,
         }
     }
 }

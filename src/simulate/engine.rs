@@ -125,9 +125,10 @@ impl Floor for EngineFloor {
                 }
                 Command::Withdraw { call, .. } => return Some(Ring::Stops { call: number(call) }),
                 Command::Announce { .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                // Nobody is owed a call here.
+                Command::CallBack { .. } | Command::CallbackOff { .. } => {}
                 // No trace knows overflow lists.
-                Command::Say { .. } | Command::OfferCallback { .. } | Command::Moved { .. } => {}
-                Command::ToRoute { .. } | Command::PromiseCallback { .. } => {}
+                Command::Say { .. } | Command::PromiseCallback { .. } | Command::Moved { .. } | Command::ToRoute { .. } => {}
             }
         }
         None

@@ -30,6 +30,7 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
             | Fact::TalkStarted { call, .. }
             | Fact::TalkEnded { call, .. }
             | Fact::CallEnded { call, .. }
+            | Fact::CallbackBegan { call, .. }
             | Fact::Unreachable { call } => (&CALLS, call.0.into()),
             Fact::OfferMade { offer, call, .. } => {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
@@ -54,9 +55,11 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&CALLBACKS, task.0.into())
             }
-            Fact::CallbackRepeated { task, .. } | Fact::CallbackTaken { task, .. } | Fact::CallbackClosed { task, .. } => {
-                (&CALLBACKS, task.0.into())
-            }
+            Fact::CallbackRepeated { task, .. }
+            | Fact::CallbackTaken { task, .. }
+            | Fact::CallbackAttempted { task, .. }
+            | Fact::CallbackPromised { task, .. }
+            | Fact::CallbackClosed { task, .. } => (&CALLBACKS, task.0.into()),
             Fact::HandoffRequested { handoff, call, .. } | Fact::HandoffSettled { handoff, call, .. } => {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&HANDOFFS, handoff.0.into())
@@ -331,6 +334,33 @@ impl Held {
             | Fact::PersonForgotten { .. }
             | Fact::EngineStarted { .. }
             | Fact::EngineStopped { .. } => {}
+            Fact::CallbackBegan { task, call, region, trunk, dialled, person } => self.add(
+                &CALLS,
+                &[
+                    ("call", call.0.into()),
+                    ("region", region.0.into()),
+                    ("trunk", trunk.as_str().into()),
+                    ("dialled", dialled.into()),
+                    ("person", person.0.into()),
+                    ("entered", at),
+                    ("urgent", false.into()),
+                    ("unreachable", false.into()),
+                    ("callback", task.0.into()),
+                ],
+            ),
+            Fact::CallbackAttempted { task, call: _, nth, end } => self.change(&CALLBACKS, task.0, |row| {
+                row.set("attempts", *nth);
+                row.set("last_attempt", at);
+                row.set("last_end", word(end));
+                // Whoever had it in hand has tried.
+                row.set("taken_by", Value::Null);
+                row.set("taken", Value::Null);
+            }),
+            Fact::CallbackPromised { task, call: _, booking, by } => self.change(&CALLBACKS, task.0, |row| {
+                row.set("booking", booking.as_ref().map(word).unwrap_or(Value::Null));
+                row.set("promised", *by);
+                row.set("attempts", 0u32);
+            }),
         }
     }
 

@@ -53,6 +53,21 @@ pub fn event(fact: &Fact) -> Option<Event> {
             idempotency_key: None,
             data: json!({ "task": task.0.to_string(), "how": how }),
         }),
+        Fact::CallbackBegan { task, call, person, .. } => {
+            of_call(call, "callback.began", json!({ "task": task.0.to_string(), "person": person }))
+        }
+        Fact::CallbackAttempted { task, nth, end, .. } => Some(Event {
+            subject: Subject::Task(*task),
+            kind: "callback.attempted",
+            idempotency_key: None,
+            data: json!({ "task": task.0.to_string(), "attempt": nth, "end": end }),
+        }),
+        Fact::CallbackPromised { task, booking, by, .. } => Some(Event {
+            subject: Subject::Task(*task),
+            kind: "callback.promised",
+            idempotency_key: None,
+            data: json!({ "task": task.0.to_string(), "booking": booking, "by_ms": by.0 / 1000 }),
+        }),
         Fact::CallAnswered { .. }
         | Fact::RobotAtNode { .. }
         | Fact::ThemeChosen { .. }

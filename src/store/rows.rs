@@ -69,6 +69,8 @@ pub struct CallRow {
     pub ended: Option<(Moment, Outcome)>,
     /// A missed call without a usable number.
     pub unreachable: bool,
+    /// Of a call that goes out, the task it is for; such a call is not in the ledger.
+    pub callback: Option<TaskId>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -208,6 +210,15 @@ pub struct CallbackRow {
     pub taken: Option<(Moment, AgentId)>,
     /// When and how it was closed: a word of [`crate::facts::TaskEnd`].
     pub closed: Option<(Moment, String)>,
+    /// Of the call that was missed last.
+    pub theme: Option<String>,
+    pub queue: Option<QueueId>,
+    /// What the person chose, a word of [`crate::facts::Booking`], and by when they were promised the call.
+    pub booking: Option<String>,
+    pub promised: Option<Moment>,
+    /// How often they were dialled, and how it ended the last time: a word of [`crate::facts::AttemptEnd`].
+    pub attempts: u32,
+    pub last_attempt: Option<(Moment, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -56,6 +56,8 @@ pub const CALLS: Table = Table {
         ("ended", Int),
         ("outcome", Text),
         ("unreachable", Bool),
+        // Of a call that goes out, the task it is for.
+        ("callback", Int),
     ],
 };
 
@@ -168,6 +170,11 @@ pub const CALLBACKS: Table = Table {
         ("taken", Int),
         ("closed", Int),
         ("ending", Text),
+        ("booking", Text),
+        ("promised", Int),
+        ("attempts", Int),
+        ("last_attempt", Int),
+        ("last_end", Text),
     ],
 };
 

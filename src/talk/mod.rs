@@ -11,7 +11,7 @@ mod words;
 pub use words::{Command, Event, RouteStep};
 
 use crate::clock::Moment;
-use crate::facts::{Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
+use crate::facts::{AttemptEnd, Booking, Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -35,9 +35,24 @@ pub struct Talk {
     parting: Option<Outcome>,
     citizen_holds: bool,
     partner_holds: bool,
+    out: Option<Out>,
     stage: Stage,
     #[serde(skip)]
     commands: VecDeque<Command>,
+}
+
+/// How far a call has come that goes out to a citizen who is owed one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Out {
+    /// An agent is sought, or waits while the citizen's phone is called; `rings`: it does.
+    Unreached {
+        rings: bool,
+    },
+    /// The citizen picked up and hears whose call this is; until then at the latest.
+    Greeting {
+        until: Moment,
+    },
+    Talking,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +77,7 @@ enum Stage {
         back: Back,
         heard: Heard,
     },
-    /// The citizen was lost in the talk and is being called back; the agent hears music.
+    /// The citizen was lost in the talk or is owed a call, and is being called; the agent hears music or the ringing.
     Recalling {
         agent: AgentId,
         /// The agent's leg.
@@ -114,6 +129,14 @@ impl Talk {
     pub const APOLOGY: &'static str = "apology";
     /// A citizen who was cut off picks up within this time, or is owed a call like everybody else.
     const RECALL: Duration = Duration::from_secs(20);
+    /// So long the phone of a citizen rings who is called back.
+    const CALLBACK: Duration = Duration::from_secs(30);
+    /// Said to a citizen who picks up: the law wants to be told before anything is recorded.
+    pub const NOTICE: &'static str = "callback-notice";
+    /// The same where nothing is recorded.
+    pub const GREETING: &'static str = "callback-greeting";
+    /// Longer than either.
+    const LONGEST_GREETING: Duration = Duration::from_secs(20);
 
     pub fn new(call: CallId, citizen: LegId, now: Moment) -> Self {
         Self {
@@ -128,9 +151,21 @@ impl Talk {
             parting: None,
             citizen_holds: false,
             partner_holds: false,
+            out: None,
             stage: Stage::Robot,
             commands: VecDeque::new(),
         }
+    }
+
+    /// A call to a citizen who is owed one: an agent of this queue first, then the citizen by the leg `citizen`.
+    pub fn calling_back(call: CallId, citizen: LegId, queue: QueueId, recorded: bool, now: Moment) -> Self {
+        let stage = Stage::Waiting { since: now, queue, ring: None, robot: false };
+        let out = Some(Out::Unreached { rings: false });
+        Self { out, recording: recorded, may_record: recorded, stage, ..Self::new(call, citizen, now) }
+    }
+
+    fn is_unreached(&self) -> bool {
+        matches!(self.out, Some(Out::Unreached { .. }))
     }
 
     pub fn handle(&mut self, now: Moment, event: Event) {
@@ -157,13 +192,20 @@ impl Talk {
             Event::OfferWithdrawn { offer } => self.offer_withdrawn(offer),
             Event::Overflowed => self.overflowed(now),
             Event::Ringing { leg, early_media } => self.ringing(leg, early_media),
-            Event::Answered { leg } => self.leg_answered(leg),
+            Event::Answered { leg } => self.leg_answered(now, leg),
             Event::Refused { leg, status } => self.leg_refused(now, leg, status),
             Event::Held { leg, held } => self.held(leg, held),
             Event::Silent { leg } => self.push(Command::Probe { leg }),
             Event::Said => self.said(),
             Event::CitizenLost { recall } => self.citizen_lost(now, recall),
             Event::Cancelled => self.citizen_gone(now, Party::Citizen),
+            Event::HungUp { leg } | Event::Lost { leg } if leg == self.citizen && self.is_unreached() => {
+                self.citizen_unreached(now, AttemptEnd::Failed);
+            }
+            Event::CalledOff if self.is_unreached() => self.finish(now, Outcome::Cancelled),
+            Event::CalledOff => {}
+            Event::CallbackBooked { queue, booking } => self.callback_booked(queue, booking),
+            Event::NotReached { end } => self.not_reached(now, end),
             Event::HungUp { leg } if leg == self.citizen => self.citizen_gone(now, Party::Citizen),
             Event::Lost { leg } if leg == self.citizen => self.citizen_gone(now, Party::Network),
             Event::HungUp { leg } => self.other_gone(now, leg, false),
@@ -185,7 +227,12 @@ impl Talk {
         if let Stage::Recalling { until, .. } = &self.stage
             && now >= *until
         {
-            self.finish(now, Outcome::Cut);
+            self.citizen_unreached(now, AttemptEnd::NoAnswer);
+        }
+        if let (Stage::Talking { .. }, Some(Out::Greeting { until })) = (&self.stage, self.out)
+            && now >= until
+        {
+            self.said();
         }
     }
 
@@ -196,6 +243,7 @@ impl Talk {
     pub fn poll_timeout(&self) -> Option<Moment> {
         match &self.stage {
             Stage::Routing { until, .. } | Stage::Recalling { until, .. } => Some(*until),
+            Stage::Talking { .. } if let Some(Out::Greeting { until }) = self.out => Some(until),
             Stage::Robot | Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Over => None,
         }
     }
@@ -220,6 +268,7 @@ impl Talk {
     /// Every leg this talk believes to stand or to be dialled.
     pub fn legs(&self) -> Vec<LegId> {
         let other = match &self.stage {
+            Stage::Waiting { ring, .. } if self.is_unreached() => return ring.iter().map(|ring| ring.leg).collect(),
             Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.leg),
             Stage::Talking { partner } => Some(partner.leg()),
             Stage::Routing { step, .. } => Some(step.leg),
@@ -338,7 +387,7 @@ impl Talk {
 
     /// We end the call in good order, with this outcome.
     fn finish(&mut self, now: Moment, outcome: Outcome) {
-        let citizen_is_there = !matches!(self.stage, Stage::Recalling { .. });
+        let citizen_is_there = !self.is_unreached() && !matches!(self.stage, Stage::Recalling { .. });
         self.part_from_others(if citizen_is_there { Party::Engine } else { Party::Network });
         if !citizen_is_there {
             return self.over(now, outcome);
@@ -355,7 +404,45 @@ impl Talk {
     fn stop(&mut self, now: Moment) {
         let cut = matches!(self.stage, Stage::Talking { .. } | Stage::Recalling { .. }) || self.cut_before;
         let outcome = if cut { Outcome::Cut } else { Outcome::Failed };
-        self.finish(now, outcome);
+        // Of a call that reached nobody nothing is missed; the task remembers.
+        self.finish(now, if self.is_unreached() { Outcome::Cancelled } else { outcome });
+    }
+
+    /// Who was cut off does not come back; or who is owed a call is owed it still.
+    fn citizen_unreached(&mut self, now: Moment, end: AttemptEnd) {
+        if self.is_unreached() {
+            self.push(Command::CallbackAttempted { end });
+        }
+        self.finish(now, if self.is_unreached() { Outcome::Cancelled } else { Outcome::Cut });
+    }
+
+    /// A machine, or somebody else: nothing was talked about, and nobody is owed less.
+    fn not_reached(&mut self, now: Moment, end: AttemptEnd) {
+        if let (Some(_), Stage::Talking { partner: Partner::Agent { .. } }) = (self.out, &self.stage) {
+            self.push(Command::CallbackAttempted { end });
+            self.part_from_others(Party::Agent);
+            self.hang_up(self.citizen);
+            self.over(now, Outcome::Cancelled);
+        }
+    }
+
+    /// Out of the queue; the robot says the promise and hangs up.
+    fn callback_booked(&mut self, queue: QueueId, booking: Booking) {
+        match self.stage.clone() {
+            Stage::Robot => {}
+            Stage::Waiting { ring, robot: true, .. } => {
+                self.push(Command::CallerLeft { why: QueueLeft::CallbackBooked });
+                if let Some(ring) = ring {
+                    self.hang_up(ring.leg);
+                }
+                self.stage = Stage::Robot;
+            }
+            Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => {
+                return;
+            }
+        }
+        self.parting = Some(Outcome::CallbackBooked);
+        self.push(Command::CallbackBooked { queue, booking });
     }
 
     /// Everybody but the citizen is let go: the ringing agent, the partner, the route, the queue and the robot.
@@ -471,6 +558,17 @@ impl Talk {
 
     fn said(&mut self) {
         match &self.stage {
+            Stage::Talking { partner } if matches!(self.out, Some(Out::Greeting { .. })) => {
+                let partner = partner.leg();
+                self.out = Some(Out::Talking);
+                if self.recording {
+                    self.push(Command::Record { leg: self.citizen });
+                    if self.paused {
+                        self.push(Command::PauseRecord { leg: self.citizen, paused: true });
+                    }
+                }
+                self.heard_by_both(partner);
+            }
             Stage::Waiting { robot: false, .. } => self.push(Command::Music { leg: self.citizen }),
             Stage::Recalling { leg, .. } => self.push(Command::Music { leg: *leg }),
             Stage::Waiting { .. } | Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {}
@@ -501,9 +599,25 @@ impl Talk {
         self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + Self::RECALL };
     }
 
-    fn citizen_is_back(&mut self, partner: Partner, leg: LegId) {
+    /// The agent hears them at once, they hear first whose call this is.
+    fn greet(&mut self, now: Moment, partner: Partner) {
+        if self.is_unreached() {
+            self.answered = true;
+            self.push(Command::CallbackAttempted { end: AttemptEnd::Reached });
+            self.fact(Fact::CallAnswered { call: self.call });
+        }
+        self.talk_with(partner);
+        let prompt = PromptId::from(if self.recording { Self::NOTICE } else { Self::GREETING });
+        self.push(Command::Say { leg: self.citizen, prompt });
+        self.out = Some(Out::Greeting { until: now + Self::LONGEST_GREETING });
+    }
+
+    fn citizen_is_back(&mut self, now: Moment, partner: Partner, leg: LegId) {
         self.citizen = leg;
         self.citizen_holds = false;
+        if matches!(self.out, Some(Out::Unreached { .. } | Out::Greeting { .. })) {
+            return self.greet(now, partner);
+        }
         let held = self.partner_holds;
         self.talk_with(partner);
         self.partner_holds = held;
@@ -532,10 +646,27 @@ impl Talk {
             }
             self.push(Command::Bridge { a: self.citizen, b: leg });
         }
+        if let (Stage::Recalling { leg: partner, recall, .. }, Some(Out::Unreached { .. })) = (&self.stage, self.out)
+            && *recall == leg
+        {
+            self.out = Some(Out::Unreached { rings: true });
+            if early_media {
+                // What the network says to us (switched off, changed) tells the agent more than a tone of ours.
+                let partner = *partner;
+                self.push(Command::Bridge { a: leg, b: partner });
+            }
+        }
     }
 
-    fn leg_answered(&mut self, leg: LegId) {
+    fn leg_answered(&mut self, now: Moment, leg: LegId) {
         match self.stage.clone() {
+            Stage::Waiting { queue, ring: Some(ring), .. } if ring.leg == leg && self.is_unreached() => {
+                self.push(Command::OfferAnswered { offer: ring.offer });
+                self.push(Command::Ringback { leg });
+                self.push(Command::DialCitizen { leg: self.citizen });
+                let (agent, recall) = (ring.agent, self.citizen);
+                self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + Self::CALLBACK };
+            }
             Stage::Waiting { queue, ring: Some(ring), robot, .. } if ring.leg == leg => {
                 if robot {
                     self.push(Command::RobotDone);
@@ -551,7 +682,7 @@ impl Talk {
                 self.talk_with(Partner::Outside { leg });
             }
             Stage::Recalling { agent, leg: partner, queue, recall, .. } if recall == leg => {
-                self.citizen_is_back(Partner::Agent { agent, leg: partner, queue }, leg);
+                self.citizen_is_back(now, Partner::Agent { agent, leg: partner, queue }, leg);
             }
             // Told twice.
             Stage::Talking { partner } if partner.leg() == leg || self.citizen == leg => {}
@@ -563,6 +694,15 @@ impl Talk {
             | Stage::Routing { .. }
             | Stage::Recalling { .. }
             | Stage::Over => self.hang_up(leg),
+        }
+    }
+
+    /// Both hear each other, or music where one of them holds.
+    fn heard_by_both(&mut self, partner: LegId) {
+        match (self.citizen_holds, self.partner_holds) {
+            (false, false) => self.push(Command::Bridge { a: self.citizen, b: partner }),
+            (true, _) => self.push(Command::Music { leg: partner }),
+            (false, true) => self.push(Command::Music { leg: self.citizen }),
         }
     }
 
@@ -581,7 +721,8 @@ impl Talk {
         } else if self.is_route_leg(leg) {
             self.route_ended(now, leg, route_end(status));
         } else if matches!(self.stage, Stage::Recalling { recall, .. } if recall == leg) {
-            self.finish(now, Outcome::Cut);
+            let rings = self.out == Some(Out::Unreached { rings: true });
+            self.citizen_unreached(now, attempt_end(status, rings));
         }
     }
 
@@ -610,7 +751,8 @@ impl Talk {
                 self.hang_up(self.citizen);
                 self.over(now, if lost { Outcome::Cut } else { Outcome::TransferredOut });
             }
-            Stage::Recalling { leg: partner, recall, .. } if leg == partner || leg == recall => self.finish(now, Outcome::Cut),
+            Stage::Recalling { leg: partner, .. } if leg == partner => self.citizen_unreached(now, AttemptEnd::AgentLeft),
+            Stage::Recalling { recall, .. } if leg == recall => self.citizen_unreached(now, AttemptEnd::Failed),
             Stage::Robot
             | Stage::Waiting { .. }
             | Stage::Talking { .. }
@@ -636,6 +778,10 @@ impl Talk {
             None
         };
         let (Some(partner), Some(other)) = (partner, other) else { return };
+        if matches!(self.out, Some(Out::Greeting { .. })) && other == self.citizen {
+            // Who is greeted hears that to its end.
+            return;
+        }
         if held {
             self.push(Command::Music { leg: other });
         } else if !self.citizen_holds && !self.partner_holds {
@@ -732,6 +878,18 @@ fn route_end(status: u16) -> RouteEnd {
         486 | 600 | 603 => RouteEnd::Busy,
         480 | 487 | 408 => RouteEnd::NoAnswer,
         _ => RouteEnd::Failed,
+    }
+}
+
+/// What a refusal says about an attempt to call a citizen (RFC 3261 §21). Without a ring before it, a failure of servers is our trunk's,
+/// and so is silence (408 is our own word for it).
+fn attempt_end(status: u16, rings: bool) -> AttemptEnd {
+    match status {
+        486 | 600 | 603 => AttemptEnd::Busy,
+        480 | 487 => AttemptEnd::NoAnswer,
+        408 | 500..=599 if rings => AttemptEnd::NoAnswer,
+        401 | 403 | 407 | 408 | 500..=599 => AttemptEnd::TrunkFailed,
+        _ => AttemptEnd::Failed,
     }
 }
 

@@ -29,7 +29,11 @@ fn every_scenario_of_a_conversation_is_played_to_the_letter() {
 
 /// The scenario as it is really played: its own stimuli and comments, with what the brain answered.
 fn play(text: &str) -> String {
-    let mut talk = Talk::new(CallId(uuid::Uuid::nil()), CITIZEN, Moment::ZERO);
+    let call = CallId(uuid::Uuid::nil());
+    let mut talk = match text.starts_with("# A call out") {
+        true => Talk::calling_back(call, CITIZEN, QueueId::from("therapy"), !text.contains("unrecorded"), Moment::ZERO),
+        false => Talk::new(call, CITIZEN, Moment::ZERO),
+    };
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with('>')) {
         out.push_str(line);
@@ -99,6 +103,11 @@ fn stimulus(what: &str) -> Event {
         }
         ["agent", "pauses", "recording"] => Event::RecordingPaused { paused: true },
         ["agent", "resumes", "recording"] => Event::RecordingPaused { paused: false },
+        ["robot", "books", "place", "in", queue] => {
+            Event::CallbackBooked { queue: QueueId::from(*queue), booking: Booking::Place }
+        }
+        ["agent", "hears", "a", "machine"] => Event::NotReached { end: AttemptEnd::Voicemail },
+        ["called", "off"] => Event::CalledOff,
         ["robot", "says", "goodbye", outcome] => Event::Parting { outcome: Some(outcome_of(outcome)) },
         ["engine", "stops"] => Event::Stop,
         _ => panic!("no such stimulus: {what}"),
@@ -127,6 +136,8 @@ fn say(command: &Command) -> String {
         Command::OfferMissed { offer, reason } => format!("tell queue: offer O{} missed {reason:?}", offer.0),
         Command::CallerLeft { why } => format!("tell queue: caller left {why:?}"),
         Command::AgentFreed { agent, by } => format!("tell queue: {agent} freed by {by:?}"),
+        Command::CallbackBooked { queue, booking } => format!("tell acd: {booking:?} booked in {queue}"),
+        Command::CallbackAttempted { end } => format!("tell acd: attempt {end:?}"),
         Command::QueueAgain { queue } => format!("tell queue: first in {queue} again"),
         Command::RobotQuiet => "robot quiet".to_owned(),
         Command::RobotDone => "robot done".to_owned(),

@@ -1,6 +1,6 @@
 //! The words of a conversation: what happens to it, and what is to be done.
 
-use crate::facts::{Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
+use crate::facts::{AttemptEnd, Booking, Fact, MissReason, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -90,6 +90,17 @@ pub enum Event {
     /// The robot says goodbye with this outcome (or, `None`, no longer): it is the citizen's too who does not hear it out.
     Parting {
         outcome: Option<Outcome>,
+    },
+    /// Nobody is to be called back any more.
+    CalledOff,
+    /// The citizen chose to be called by this queue's agents and leaves it.
+    CallbackBooked {
+        queue: QueueId,
+        booking: Booking,
+    },
+    /// The agent says whom they hear in place of the citizen.
+    NotReached {
+        end: AttemptEnd,
     },
     /// The citizen chose something else than to wait; the robot goes on.
     LeavesQueue {
@@ -183,6 +194,15 @@ pub enum Command {
     AgentFreed {
         agent: AgentId,
         by: Party,
+    },
+    /// The citizen of a callback was reached or not.
+    CallbackAttempted {
+        end: AttemptEnd,
+    },
+    /// The citizen is promised a call.
+    CallbackBooked {
+        queue: QueueId,
+        booking: Booking,
     },
     /// To the head of this queue: a talk was broken off, or a transfer failed.
     QueueAgain {

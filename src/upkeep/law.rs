@@ -153,7 +153,12 @@ mod tests {
 
     fn region() -> Region {
         Region {
-            code: RegionId(22), title: "Алтайский край".into(), zone: "Asia/Barnaul".into(), callback_when_closed: false
+            code: RegionId(22),
+            title: "Алтайский край".into(),
+            zone: "Asia/Barnaul".into(),
+            callback_when_closed: false,
+            dial: true,
+            callback_within: std::time::Duration::ZERO,
         }
     }
 

@@ -60,6 +60,13 @@ fn answer(request: Request, board: &Mutex<Board>, asked: &Mutex<Vec<String>>) {
             note(format!("{task} closed {how:?}"));
             let _ = reply.send(Ok(()));
         }
+        Request::TaskTried { task, end, reply } => {
+            note(format!("{task} tried {end:?}"));
+            let _ = reply.send(Ok(()));
+        }
+        Request::OpenCallbacks(reply) => {
+            let _ = reply.send(Vec::new());
+        }
         Request::PauseRecording { agent, paused, reply } => {
             note(format!("{agent} recording paused {paused}"));
             let _ = reply.send(settle(agent.as_str()));

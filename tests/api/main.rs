@@ -530,5 +530,6 @@ async fn one_lost_and_one_live(store: &dyn Store, now: Moment) {
 }
 
 fn region(code: u16, zone: &str) -> Region {
-    Region { code: RegionId(code), title: format!("region {code}"), zone: zone.to_owned(), callback_when_closed: false }
+    let (title, zone) = (format!("region {code}"), zone.to_owned());
+    Region { code: RegionId(code), title, zone, callback_when_closed: false, dial: true, callback_within: Duration::ZERO }
 }

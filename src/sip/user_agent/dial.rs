@@ -65,6 +65,9 @@ impl UserAgent {
         if let Some(call) = note.call {
             writer.field("X-Interaction-Id", call.to_string());
         }
+        if let Some(task) = note.callback {
+            writer.field("X-Callback", task.0.to_string());
+        }
         if let Some(queue) = &note.queue {
             writer.field("X-Queue", one_line(queue.as_str()));
         }

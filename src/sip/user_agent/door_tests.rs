@@ -101,7 +101,7 @@ fn a_phone_registers_and_is_dialled_where_it_is() {
     assert_eq!(line.ask(PHONE, &register), [granted], "a repeated REGISTER is no replay");
     assert_eq!(line.events(), [Event::Registered { agent: AgentId::from("op1"), reachable: true }]);
     let target = Target::Agent(AgentId::from("op1"));
-    let note = crate::sip::DialNote { call: None, queue: Some("therapy".into()), auto_answer: true };
+    let note = crate::sip::DialNote { call: None, queue: Some("therapy".into()), auto_answer: true, ..Default::default() };
     let caller = Phone::parse("+79130000012", None);
     line.agent.handle_command(line.now, Command::Dial { leg: LegId(5), target, local: media(4000), caller, note });
     let invite = line.sent().remove(0);

@@ -230,7 +230,7 @@ fn play_from(mut pair: Pair, script: &[(Who, Act, u64)]) -> Pair {
             Dial => {
                 let target = Target::Trunk { trunk: TrunkId::from("city"), number: "122".into() };
                 let call = Some(crate::ids::CallId(uuid::Uuid::from_u128(1)));
-                let note = DialNote { call, queue: Some("therapy".into()), auto_answer: true };
+                let note = DialNote { call, queue: Some("therapy".into()), auto_answer: true, ..Default::default() };
                 Command::Dial { leg, target, local, caller: Phone::parse("+79130000012", None), note }
             }
             Ring => Command::Ring { leg },

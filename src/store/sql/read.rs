@@ -26,6 +26,7 @@ pub async fn ledger(pool: &Pool, region: Option<RegionId>, from: Moment, to: Mom
     // One statement for the whole, so that the law holds while facts are being folded.
     let rows = sqlx::query(
         "SELECT outcome, COUNT(*) AS n FROM calls WHERE entered >= $1 AND entered < $2 AND ($3 IS NULL OR region = $3)
+           AND callback IS NULL
          GROUP BY outcome
          UNION ALL
          SELECT 'open_callbacks', COUNT(*) FROM callbacks WHERE closed IS NULL AND ($3 IS NULL OR region = $3)",
@@ -130,8 +131,9 @@ pub async fn call(pool: &Pool, call: CallId) -> Result<Option<CallDetail>, Store
 pub async fn callbacks(pool: &Pool, filter: &CallbackFilter, page: &Page<(Moment, TaskId)>) -> Rows<CallbackRow> {
     let (after_time, after_task) = page.after.map(|(at, task)| (time(at), id(task.0))).unzip();
     let query = sqlx::query(
-        "SELECT callbacks.*, phone FROM callbacks LEFT JOIN people USING (person)
-         WHERE ($1 IS NULL OR region = $1) AND (NOT $2 OR closed IS NULL) AND ($3 IS NULL OR person = $3)
+        "SELECT callbacks.*, phone, calls.theme, calls.queue
+         FROM callbacks LEFT JOIN people USING (person) LEFT JOIN calls ON calls.call = callbacks.last_call
+         WHERE ($1 IS NULL OR callbacks.region = $1) AND (NOT $2 OR closed IS NULL) AND ($3 IS NULL OR callbacks.person = $3)
            AND ($4 IS NULL OR (opened, task) > ($4, $5))
          ORDER BY opened, task LIMIT $6",
     )
@@ -145,7 +147,10 @@ pub async fn callbacks(pool: &Pool, filter: &CallbackFilter, page: &Page<(Moment
 }
 
 pub async fn callback(pool: &Pool, task: TaskId) -> Result<Option<CallbackRow>, StoreError> {
-    let query = sqlx::query("SELECT callbacks.*, phone FROM callbacks LEFT JOIN people USING (person) WHERE task = $1");
+    let query = sqlx::query(
+        "SELECT callbacks.*, phone, calls.theme, calls.queue
+         FROM callbacks LEFT JOIN people USING (person) LEFT JOIN calls ON calls.call = callbacks.last_call WHERE task = $1",
+    );
     let rows = query.bind(id(task.0)).fetch_all(pool).await;
     Ok(read(rows, "look up a callback", callback_row)?.into_iter().next())
 }
@@ -212,6 +217,7 @@ fn call_row(row: Fields<'_>) -> Result<CallRow, StoreError> {
         recording: row.get("recording")?,
         ended,
         unreachable: row.get("unreachable")?,
+        callback: row.get::<Option<i64>>("callback")?.map(|task| TaskId(task.cast_unsigned())),
     })
 }
 
@@ -253,5 +259,11 @@ fn callback_row(row: Fields<'_>) -> Result<CallbackRow, StoreError> {
         last_missed: row.time("last_missed")?,
         taken: row.time_if("taken")?.zip(row.name_if("taken_by")?.map(AgentId)),
         closed: row.end_if("closed", "ending")?,
+        theme: row.get("theme")?,
+        queue: row.name_if("queue")?.map(QueueId),
+        booking: row.get("booking")?,
+        promised: row.time_if("promised")?,
+        attempts: row.get::<Option<i64>>("attempts")?.map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+        last_attempt: row.end_if("last_attempt", "last_end")?,
     })
 }
