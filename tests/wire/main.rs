@@ -18,6 +18,7 @@ mod full_disk;
 mod lease;
 mod line;
 mod manners;
+mod overflow;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod privacy;
@@ -31,4 +32,6 @@ mod talk;
 mod tools;
 mod turn;
 mod upkeep;
+#[path = "../wall/mod.rs"]
+mod wall;
 mod webhooks;
