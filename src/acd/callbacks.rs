@@ -74,6 +74,7 @@ pub(super) struct Task {
     pub call: CallId,
     pub outcome: Outcome,
     pub since: Moment,
+    pub last_missed: Moment,
     /// How often the person was missed in vain.
     pub missed: u32,
     pub taken_by: Option<AgentId>,
@@ -141,6 +142,7 @@ pub struct CallbackView {
     pub call: CallId,
     pub outcome: Outcome,
     pub since: Moment,
+    pub last_missed: Moment,
     pub missed: u32,
     pub taken_by: Option<AgentId>,
     pub attempts: u32,
@@ -153,6 +155,30 @@ pub struct CallbackView {
 }
 
 impl Task {
+    fn view(&self, id: TaskId) -> CallbackView {
+        CallbackView {
+            task: id,
+            region: self.region,
+            person: self.person,
+            queue: self.queue.clone(),
+            call: self.call,
+            outcome: self.outcome,
+            since: self.since,
+            last_missed: self.last_missed,
+            missed: self.missed,
+            taken_by: self.taken_by.clone(),
+            attempts: self.attempts,
+            booked: self.booked,
+            promised: self.promised,
+            standing: self.standing.word(),
+            next_attempt: match self.standing {
+                Standing::Rests { until } => Some(until),
+                Standing::Listed | Standing::OnTheLine | Standing::Due { .. } => None,
+                Standing::Waits { .. } | Standing::Called { .. } => None,
+            },
+        }
+    }
+
     pub fn turn(&self, id: TaskId) -> Turn {
         (self.outcome != Outcome::Cut, id)
     }
@@ -190,26 +216,11 @@ impl Standing {
 
 impl Callbacks {
     pub fn views(&self) -> impl Iterator<Item = CallbackView> {
-        self.open.iter().map(|(id, task)| CallbackView {
-            task: *id,
-            region: task.region,
-            person: task.person,
-            queue: task.queue.clone(),
-            call: task.call,
-            outcome: task.outcome,
-            since: task.since,
-            missed: task.missed,
-            taken_by: task.taken_by.clone(),
-            attempts: task.attempts,
-            booked: task.booked,
-            promised: task.promised,
-            standing: task.standing.word(),
-            next_attempt: match task.standing {
-                Standing::Rests { until } => Some(until),
-                Standing::Listed | Standing::OnTheLine | Standing::Due { .. } => None,
-                Standing::Waits { .. } | Standing::Called { .. } => None,
-            },
-        })
+        self.open.iter().map(|(id, task)| task.view(*id))
+    }
+
+    pub fn view(&self, id: TaskId) -> Option<CallbackView> {
+        self.open.get(&id).map(|task| task.view(id))
     }
 
     pub fn by_call(&self, call: CallId) -> Option<(TaskId, &Task)> {

@@ -52,7 +52,7 @@ impl Acd {
         let id = known.unwrap_or(new);
         match self.callbacks.open.get_mut(&id) {
             Some(open) => {
-                (open.call, open.missed) = (call, open.missed.saturating_add(1));
+                (open.call, open.missed, open.last_missed) = (call, open.missed.saturating_add(1), now);
                 open.way = way;
                 open.queue = queue.or(open.queue.take());
                 self.record(Fact::CallbackRepeated { task: id, call, outcome });
@@ -528,6 +528,7 @@ impl Task {
             call,
             outcome,
             since: now,
+            last_missed: now,
             missed: 1,
             taken_by: None,
             attempts: 0,

@@ -3,7 +3,7 @@
 use super::agent::{Agent, State};
 use super::{Acd, AgentView, CallbackView, QueueView};
 use crate::clock::Moment;
-use crate::ids::{AgentId, CallId, RegionId};
+use crate::ids::{AgentId, CallId, RegionId, TaskId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ impl Acd {
     /// The oldest first; of every region if none is named.
     pub fn open_callbacks(&self, region: Option<RegionId>) -> impl Iterator<Item = CallbackView> {
         self.callbacks.views().filter(move |task| region.is_none_or(|region| region == task.region))
+    }
+
+    pub fn open_callback(&self, task: TaskId) -> Option<CallbackView> {
+        self.callbacks.view(task)
     }
 
     /// The place in the queue, 1 = next; a caller for whom a phone rings is at 1. `None` for who does not wait.

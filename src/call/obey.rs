@@ -8,7 +8,7 @@ use crate::ids::*;
 use crate::ivr;
 use crate::journal::Body;
 use crate::sip;
-use crate::talk::{self, Talk};
+use crate::talk::{self, CalledBack, Talk};
 use std::time::Duration;
 
 impl Conductor {
@@ -235,8 +235,9 @@ impl Conductor {
         };
         let citizen = self.ids.leg();
         let recorded = self.house.is_recorded(&queue);
-        self.append(Body::CalledBack { call: id, citizen, queue: queue.clone(), recorded });
-        let talk = Talk::calling_back(id, citizen, queue, recorded, self.now);
+        let rings = self.house.config.callbacks.ring;
+        self.append(Body::CalledBack { call: id, citizen, queue: queue.clone(), recorded, rings });
+        let talk = Talk::calling_back(id, citizen, queue, CalledBack { recorded, rings }, self.now);
         let mut call = LiveCall::revived(id, &known, Some(phone), talk, None);
         call.callback = Some((task, missed));
         tracing::info!(call = %id, %task, "a callback begins");
@@ -247,14 +248,27 @@ impl Conductor {
 
     fn dial_agent(&mut self, id: CallId, leg: LegId, agent: AgentId, queue: QueueId, auto_answer: bool) {
         let Some(call) = self.calls.get(&id) else { return };
-        // The story of a callback is that of the call that was missed.
-        let (callback, story) = call.callback.map_or((None, id), |(task, missed)| (Some(task), missed));
-        let note = sip::DialNote { call: Some(story), callback, queue: Some(queue), auto_answer };
+        let callback = call.callback.and_then(|(task, _)| self.story(task));
+        // What the agent looks up of a callback is the call that was missed.
+        let shown = call.callback.map_or(id, |(_, missed)| missed);
+        let note = sip::DialNote { call: Some(shown), callback, queue: Some(queue), auto_answer };
         let network = self.house.network_of_agent(&agent);
         let caller = call.caller.clone();
         let citizen = call.citizen;
         tracing::info!(call = %id, %agent, "offered");
         self.legs.dial(&mut self.acts, leg, id, network, citizen, sip::Target::Agent(agent), caller, note);
+    }
+
+    /// `task17;outcome=abandoned_in_queue;missed=2;at=2026-11-25T06:20:11Z;attempt=1`
+    fn story(&self, task: TaskId) -> Option<String> {
+        let open = self.acd.open_callback(task)?;
+        let at = jiff::Timestamp::from_microsecond(i64::try_from(open.last_missed.0).ok()?).ok()?.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let (outcome, missed, attempt) = (open.outcome.as_str(), open.missed, open.attempts.saturating_add(1));
+        let booked = open.booked.map_or("", |booked| match booked {
+            Booking::Place => ";booked=place",
+            Booking::Later => ";booked=later",
+        });
+        Some(format!("{task};outcome={outcome};missed={missed};at={at};attempt={attempt}{booked}"))
     }
 
     fn dial_route(&mut self, id: CallId, leg: LegId, trunk: TrunkId, number: String) {

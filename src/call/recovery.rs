@@ -9,7 +9,7 @@ use crate::facts::{Fact, Stamped};
 use crate::ids::*;
 use crate::ivr::{self, Ivr, Script};
 use crate::journal::{Body, Brain, Heard, KeptLegs, LedgerFold, LiveCalls, Record};
-use crate::talk::{self, Talk};
+use crate::talk::{self, CalledBack, Talk};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,8 +116,8 @@ pub fn restore(
                 let robot = script(&id, version).map(|script| Ivr::new(call, script, LiveCall::FIRST_PLAY));
                 restored.calls.insert(call, Brains { talk: Talk::new(call, citizen, at), robot });
             }
-            Body::CalledBack { call, citizen, queue, recorded } => {
-                let talk = Talk::calling_back(call, citizen, queue, recorded, at);
+            Body::CalledBack { call, citizen, queue, recorded, rings } => {
+                let talk = Talk::calling_back(call, citizen, queue, CalledBack { recorded, rings }, at);
                 restored.calls.insert(call, Brains { talk, robot: None });
             }
             Body::Turn { heard } => restored.heard = heard,

@@ -89,7 +89,7 @@ impl Conductor {
                 (None, Some(_)) => {
                     self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
                 }
-                (Some(_), None) if call.callback.is_some() => {
+                (Some(_), None) if call.talk.is_unreached() => {
                     self.work.push_back(Work::Talk(id, talk::Event::CalledOff));
                 }
                 (Some(queue), None) => self.queue_caller(id, queue, 0, false),

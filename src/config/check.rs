@@ -594,6 +594,9 @@ fn callbacks(file: &mut File, regions: &[Region], trunks: &[Trunk]) -> Option<Ca
         let message = "nobody is rung five times an hour; write a `gap_s` of 900 to 86400";
         file.complain(callbacks.place("gap_s"), message);
     }
+    if !(5..=120).contains(&it.ring.as_secs()) {
+        file.complain(callbacks.place("ring_s"), format!("`ring_s` is {}; write 5 to 120", it.ring.as_secs()));
+    }
     let [from, to] = it.hours;
     if from >= to || to > 24 {
         let message = format!("`hours` is [{from}, {to}]; write the first and the last hour of one day, such as [9, 21]");

@@ -456,6 +456,9 @@ pub struct Callbacks {
     /// Agents who stay free for who may call.
     #[serde(default)]
     pub idle_agents: u32,
+    /// So long the citizen's phone rings.
+    #[serde(rename = "ring_s", with = "seconds", default = "secs::<30>")]
+    pub ring: Duration,
     /// By when a callback is promised, counted in `hours`.
     #[serde(rename = "within_s", with = "seconds", default = "secs::<7200>")]
     pub within: Duration,

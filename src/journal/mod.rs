@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The stream of facts and brain inputs.
 pub type Journal = Log<Record>;
@@ -78,6 +79,8 @@ pub enum Body {
         citizen: LegId,
         queue: QueueId,
         recorded: bool,
+        /// So long their phone rings.
+        rings: Duration,
     },
 }
 

@@ -118,8 +118,8 @@ pub enum Target {
 pub struct DialNote {
     /// Goes out as `X-Interaction-Id`.
     pub call: Option<CallId>,
-    /// Goes out as `X-Callback`: the call is to carry out this task.
-    pub callback: Option<TaskId>,
+    /// Goes out as `X-Callback`: the task that the call is to carry out, and its story.
+    pub callback: Option<String>,
     /// Goes out as `X-Queue` and as display name.
     pub queue: Option<QueueId>,
     /// Ask the phone to answer by itself (`Call-Info: ;answer-after=0` and `Alert-Info: <…>;info=alert-autoanswer`).

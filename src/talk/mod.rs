@@ -44,15 +44,24 @@ pub struct Talk {
 /// How far a call has come that goes out to a citizen who is owed one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Out {
-    /// An agent is sought, or waits while the citizen's phone is called; `rings`: it does.
+    /// An agent is sought, or waits while the citizen's phone is called, so long as it `rings`.
     Unreached {
-        rings: bool,
+        rang: bool,
+        rings: Duration,
     },
     /// The citizen picked up and hears whose call this is; until then at the latest.
     Greeting {
         until: Moment,
     },
     Talking,
+}
+
+/// What the house wants of a call that goes out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CalledBack {
+    pub recorded: bool,
+    /// So long the citizen's phone rings.
+    pub rings: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,8 +138,6 @@ impl Talk {
     pub const APOLOGY: &'static str = "apology";
     /// A citizen who was cut off picks up within this time, or is owed a call like everybody else.
     const RECALL: Duration = Duration::from_secs(20);
-    /// So long the phone of a citizen rings who is called back.
-    const CALLBACK: Duration = Duration::from_secs(30);
     /// Said to a citizen who picks up: the law wants to be told before anything is recorded.
     pub const NOTICE: &'static str = "callback-notice";
     /// The same where nothing is recorded.
@@ -158,13 +165,15 @@ impl Talk {
     }
 
     /// A call to a citizen who is owed one: an agent of this queue first, then the citizen by the leg `citizen`.
-    pub fn calling_back(call: CallId, citizen: LegId, queue: QueueId, recorded: bool, now: Moment) -> Self {
+    pub fn calling_back(call: CallId, citizen: LegId, queue: QueueId, how: CalledBack, now: Moment) -> Self {
+        let CalledBack { recorded, rings } = how;
         let stage = Stage::Waiting { since: now, queue, ring: None, robot: false };
-        let out = Some(Out::Unreached { rings: false });
+        let out = Some(Out::Unreached { rang: false, rings });
         Self { out, recording: recorded, may_record: recorded, stage, ..Self::new(call, citizen, now) }
     }
 
-    fn is_unreached(&self) -> bool {
+    /// Whether this call goes out and its citizen has not picked up yet.
+    pub fn is_unreached(&self) -> bool {
         matches!(self.out, Some(Out::Unreached { .. }))
     }
 
@@ -646,10 +655,10 @@ impl Talk {
             }
             self.push(Command::Bridge { a: self.citizen, b: leg });
         }
-        if let (Stage::Recalling { leg: partner, recall, .. }, Some(Out::Unreached { .. })) = (&self.stage, self.out)
+        if let (Stage::Recalling { leg: partner, recall, .. }, Some(Out::Unreached { rings, .. })) = (&self.stage, self.out)
             && *recall == leg
         {
-            self.out = Some(Out::Unreached { rings: true });
+            self.out = Some(Out::Unreached { rang: true, rings });
             if early_media {
                 // What the network says to us (switched off, changed) tells the agent more than a tone of ours.
                 let partner = *partner;
@@ -665,7 +674,8 @@ impl Talk {
                 self.push(Command::Ringback { leg });
                 self.push(Command::DialCitizen { leg: self.citizen });
                 let (agent, recall) = (ring.agent, self.citizen);
-                self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + Self::CALLBACK };
+                let rings = if let Some(Out::Unreached { rings, .. }) = self.out { rings } else { Self::RECALL };
+                self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + rings };
             }
             Stage::Waiting { queue, ring: Some(ring), robot, .. } if ring.leg == leg => {
                 if robot {
@@ -721,8 +731,8 @@ impl Talk {
         } else if self.is_route_leg(leg) {
             self.route_ended(now, leg, route_end(status));
         } else if matches!(self.stage, Stage::Recalling { recall, .. } if recall == leg) {
-            let rings = self.out == Some(Out::Unreached { rings: true });
-            self.citizen_unreached(now, attempt_end(status, rings));
+            let rang = matches!(self.out, Some(Out::Unreached { rang: true, .. }));
+            self.citizen_unreached(now, attempt_end(status, rang));
         }
     }
 
@@ -883,11 +893,11 @@ fn route_end(status: u16) -> RouteEnd {
 
 /// What a refusal says about an attempt to call a citizen (RFC 3261 §21). Without a ring before it, a failure of servers is our trunk's,
 /// and so is silence (408 is our own word for it).
-fn attempt_end(status: u16, rings: bool) -> AttemptEnd {
+fn attempt_end(status: u16, rang: bool) -> AttemptEnd {
     match status {
         486 | 600 | 603 => AttemptEnd::Busy,
         480 | 487 => AttemptEnd::NoAnswer,
-        408 | 500..=599 if rings => AttemptEnd::NoAnswer,
+        408 | 500..=599 if rang => AttemptEnd::NoAnswer,
         401 | 403 | 407 | 408 | 500..=599 => AttemptEnd::TrunkFailed,
         _ => AttemptEnd::Failed,
     }

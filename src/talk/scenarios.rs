@@ -31,7 +31,13 @@ fn every_scenario_of_a_conversation_is_played_to_the_letter() {
 fn play(text: &str) -> String {
     let call = CallId(uuid::Uuid::nil());
     let mut talk = match text.starts_with("# A call out") {
-        true => Talk::calling_back(call, CITIZEN, QueueId::from("therapy"), !text.contains("unrecorded"), Moment::ZERO),
+        true => Talk::calling_back(
+            call,
+            CITIZEN,
+            QueueId::from("therapy"),
+            CalledBack { recorded: !text.contains("unrecorded"), rings: Duration::from_secs(30) },
+            Moment::ZERO,
+        ),
         false => Talk::new(call, CITIZEN, Moment::ZERO),
     };
     let mut out = String::new();

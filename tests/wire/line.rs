@@ -1,5 +1,5 @@
 //! The line under test. Who stands where in its network 127.61.N.0: the engine .2, the citizens' trunk .10 (and .11 to .14 for foreign
-//! phones), agents from .20 on, 103 at .30 and its second way at .31.
+//! phones), their phones at home .15, agents from .20 on, 103 at .30 and its second way at .31.
 
 use crate::engine::{Engine, Net};
 use dozvon::testphone::{Dial, OnInvite, Phone, PhoneCall, Voice};
@@ -33,6 +33,8 @@ pub struct Plan {
     /// Further keys of the queues behind keys 1 and 2.
     pub booking: &'static str,
     pub quiet: &'static str,
+    /// Keys of `[callbacks]`; with any, the citizens' trunk can be dialled: their phones stand at .15.
+    pub callbacks: &'static str,
     /// The script of 122.
     pub script: &'static str,
     /// Keys of `[store]`, and of `[standby]`.
@@ -57,6 +59,7 @@ impl Default for Plan {
             owed_after_s: 1,
             booking: "",
             quiet: "",
+            callbacks: "",
             script: "line",
             store: String::new(),
             standby: "",
@@ -184,7 +187,8 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
-        let Self { store, standby, media, booking, quiet, .. } = self;
+        let Self { store, standby, media, callbacks, booking, quiet, .. } = self;
+        let home = if callbacks.is_empty() { "" } else { "contact = \"127.61.N.15:5060\"\nwatch_s = 0" };
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
             r#"
@@ -202,6 +206,7 @@ network = "loop"
 peers = ["127.61.N.10", "127.61.N.11", "127.61.N.12", "127.61.N.13", "127.61.N.14"]
 area = "3852"
 channels = {channels}
+{home}
 
 [[trunk]]
 name = "ambulance"
@@ -240,6 +245,7 @@ open = {{ mon = "08:00-20:00", tue = "08:00-20:00", wed = "08:00-20:00", thu = "
 [callbacks]
 menu_after_s = {owed_after_s}
 queue_after_s = {owed_after_s}
+{callbacks}
 
 [booking]
 kind = "reference"
@@ -289,6 +295,7 @@ fn lay_out_scripts(folder: &Path) {
     fs::create_dir(&scripts).unwrap();
     fs::copy(ours.join("122.yaml"), scripts.join("122.yaml")).unwrap();
     fs::write(scripts.join("line.yaml"), include_str!("line.yaml")).unwrap();
+    fs::write(scripts.join("callbacks.yaml"), include_str!("callbacks.yaml")).unwrap();
     fs::write(scripts.join("old-number.yaml"), include_str!("old-number.yaml")).unwrap();
     symlink(ours.join("prompts"), scripts.join("prompts")).unwrap();
 }

@@ -7,6 +7,7 @@ mod agents;
 mod ambulance;
 mod announcement;
 mod baresip;
+mod callbacks;
 mod clock;
 mod damage;
 mod drain;

@@ -65,8 +65,8 @@ impl UserAgent {
         if let Some(call) = note.call {
             writer.field("X-Interaction-Id", call.to_string());
         }
-        if let Some(task) = note.callback {
-            writer.field("X-Callback", task.0.to_string());
+        if let Some(story) = &note.callback {
+            writer.field("X-Callback", one_line(story));
         }
         if let Some(queue) = &note.queue {
             writer.field("X-Queue", one_line(queue.as_str()));
