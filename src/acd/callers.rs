@@ -58,7 +58,7 @@ impl Acd {
                     ripens: None,
                     came_open: !self.queues[no].rules.while_waiting.closed || priority.0 == FIRST,
                     been: Vec::new(),
-                    told: Vec::new(),
+                    said: Vec::new(),
                     texts_told: 0,
                 };
                 self.demand.caller_came(now, no);

@@ -556,7 +556,7 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         looks_at: None,
         came_open: true,
         been: Vec::new(),
-        told: Vec::new(),
+        said: Vec::new(),
         texts_told: 0,
         stage: Stage::default(),
         person: Some(task.person),

@@ -297,7 +297,8 @@ pub struct Rules {
 pub struct Routing {
     pub policy: Policy,
     /// Whoever has waited this long is overdue and comes before everybody who entered later, urgent or not. It bounds what a stream
-    /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound.
+    /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound. For agents who serve the
+    /// same queues the extra wait is less than this and two of the longest calls (proof: docs/decisions/0010, "The bound").
     pub overdue_after: Option<Duration>,
 }
 

@@ -109,7 +109,7 @@ impl Acd {
                 Then::Robot => return self.overflow(now, call, why),
             }
             if let Some(caller) = self.callers.get_mut(&call) {
-                caller.told.push(then);
+                caller.said.push(then);
             }
         }
         self.set_next_look(now, call);
@@ -136,7 +136,7 @@ impl Acd {
 
     fn counts(&self, queue: &Queue, caller: &Caller, rule: &Overflow) -> bool {
         match &rule.then {
-            Then::Say(_) | Then::PromiseCallback => !caller.told.contains(&rule.then),
+            Then::Say(_) | Then::PromiseCallback => !caller.said.contains(&rule.then),
             Then::Queue(to) => *to != queue.id && self.queues.listed(to).is_some_and(|to| self.takes(to, caller)),
             Then::Route(_) | Then::Robot => true,
         }
@@ -180,7 +180,7 @@ impl Acd {
             return;
         };
         let rules = &self.queues[caller.queue].rules.while_waiting.overflow;
-        let open = || rules.iter().filter(|rule| !caller.told.contains(&rule.then)).map(|rule| &rule.when);
+        let open = || rules.iter().filter(|rule| !caller.said.contains(&rule.then)).map(|rule| &rule.when);
         let limits = open().filter_map(|when| Some(caller.joined + when.waited?)).filter(|at| *at > now);
         let drift = open().any(When::drifts).then(|| now + LOOKED_AT_EVERY);
         let next = limits.chain(drift).min();

@@ -106,7 +106,7 @@ pub(super) struct Caller {
     /// The queues that this caller has left by a rule.
     pub been: Vec<QueueNo>,
     /// What the queue's overflow list has said to the caller.
-    pub told: Vec<Then>,
+    pub said: Vec<Then>,
     /// How many of the announcements' texts the caller has heard.
     pub texts_told: u16,
 }
@@ -116,7 +116,7 @@ impl Caller {
     pub fn comes_to(&mut self, queue: QueueNo, now: Moment) {
         (self.queue, self.joined, self.stage) = (queue, now, Stage::default());
         (self.announce_at, self.looks_at, self.ripens) = (None, None, None);
-        self.told.clear();
+        self.said.clear();
         self.texts_told = 0;
     }
 }
