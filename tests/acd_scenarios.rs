@@ -283,9 +283,10 @@ impl Scene {
             Command::Withdraw { offer, .. } => {
                 Some(format!("withdraw {} from {}", self.parties[&offer].0, self.parties[&offer].1))
             }
-            Command::Announce { call, position, wait: None } => Some(format!("tell {}: place {position}", self.calls[&call])),
-            Command::Announce { call, position, wait: Some(wait) } => {
-                Some(format!("tell {}: place {position}, {} s", self.calls[&call], wait.as_secs()))
+            Command::Announce { call, position, wait: None, .. } => Some(format!("tell {}: place {position}", self.calls[&call])),
+            Command::Announce { call, position, wait: Some(wait), fewer_agents } => {
+                let why = if fewer_agents { ", fewer agents" } else { "" };
+                Some(format!("tell {}: place {position}, {} s{why}", self.calls[&call], wait.as_secs()))
             }
             Command::Overflow { call, queue, why } => {
                 Some(format!("overflow {} from {queue}: {}", self.calls[&call], said(&why)))

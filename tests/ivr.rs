@@ -211,7 +211,11 @@ impl Caller {
             Doing::Booked(true) => self.event(Event::CallbackBooked { within: Duration::from_secs(3000) }),
             Doing::Booked(false) => self.event(Event::CallbackRefused),
             Doing::Announce(position) => {
-                self.event(Event::Announce { position: *position, wait: Some(Duration::from_secs(u64::from(*position) * 20)) });
+                self.event(Event::Announce {
+                    position: *position,
+                    wait: Some(Duration::from_secs(u64::from(*position) * 20)),
+                    fewer_agents: false,
+                });
             }
         }
     }
@@ -355,10 +359,11 @@ impl Scene {
             }
             ["route", "fails"] => Event::RouteFailed { route: self.route.clone().unwrap(), end: RouteEnd::Busy },
             ["route", other, "fails"] => Event::RouteFailed { route: RouteId::from(*other), end: RouteEnd::Busy },
-            ["place", position] => Event::Announce { position: position.parse().unwrap(), wait: None },
+            ["place", position] => Event::Announce { position: position.parse().unwrap(), wait: None, fewer_agents: false },
             ["place", position, "wait", minutes] => Event::Announce {
                 position: position.parse().unwrap(),
                 wait: Some(Duration::from_secs(60 * minutes.parse::<u64>().unwrap())),
+                fewer_agents: false,
             },
             ["hangs", "up"] | ["agent", "answers"] => Event::Stopped,
             ["time", "passes"] => return self.robot.handle_timeout(now),

@@ -3,7 +3,7 @@
 use super::agent::AgentNo;
 use super::callbacks::Place;
 use super::deadlines::Timer;
-use super::queue::{Caller, Rank, Stage};
+use super::queue::{Caller, Rank, Stage, Told};
 use super::{Acd, Command, FIRST, WhileWaiting};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
@@ -60,6 +60,7 @@ impl Acd {
                     been: Vec::new(),
                     said: Vec::new(),
                     texts_told: 0,
+                    told: None,
                 };
                 self.demand.caller_came(now, no);
                 if let Some(person) = person {
@@ -115,6 +116,7 @@ impl Acd {
             return self.ask_overflow(now, call);
         }
         self.seek_agent(now, call);
+        self.promise(now, call);
     }
 
     pub(super) fn caller_left(&mut self, now: Moment, call: CallId, why: QueueLeft) {
@@ -146,17 +148,33 @@ impl Acd {
         // Who hears "you are third" while a phone rings for them would be told a lie in a second.
         if caller.offer.is_none() {
             let position = queue.position(&caller.rank);
-            let wait = queue.pace.wait(position);
             let WhileWaiting { place_untold, texts, .. } = &queue.rules.while_waiting;
             let (tells, text) = (!place_untold, texts.get(usize::from(caller.texts_told)).cloned());
             caller.texts_told = (caller.texts_told + 1) % u16::try_from(texts.len()).unwrap_or(u16::MAX).max(1);
             if tells {
-                self.command(Command::Announce { call, position, wait });
+                let (wait, fewer_agents) = self.wait_to_tell(now, call);
+                self.command(Command::Announce { call, position, wait, fewer_agents });
             }
             if let Some(prompt) = text {
                 self.command(Command::Say { call, prompt });
             }
         }
+    }
+
+    /// Never more than was told before, unless agents have left since; then that is said.
+    fn wait_to_tell(&mut self, now: Moment, call: CallId) -> (Option<Duration>, bool) {
+        let Some(caller) = self.callers.get(&call) else { return (None, false) };
+        let (agents, told) = (self.groups.staff(caller.queue).on_duty, caller.told);
+        let Some(rest) = self.rest_of_wait(now, call) else { return (None, false) };
+        let (wait, fewer_agents) = match told {
+            Some(told) if agents < told.agents => (rest, rest > told.wait),
+            Some(told) => (rest.min(told.wait), false),
+            None => (rest, false),
+        };
+        if let Some(caller) = self.callers.get_mut(&call) {
+            caller.told = Some(Told { wait, agents });
+        }
+        (Some(wait), fewer_agents)
     }
 
     pub(super) fn overflow(&mut self, now: Moment, call: CallId, why: QueueLeft) {
@@ -211,6 +229,7 @@ impl Acd {
     /// Out of the queue without an answer. Gives the agent whose phone rang for this caller: free again, not yet settled.
     pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
         let Some(caller) = self.forget_caller(call) else { return (None, None) };
+        self.estimator.left(now, call);
         if !caller.is_callback && counts_as_waited(why) {
             self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
         }

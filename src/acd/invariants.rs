@@ -73,6 +73,9 @@ impl Acd {
         self.agents.numbers().try_for_each(|no| self.check_agent(no))?;
         self.check_queues()?;
         self.check_deadlines()?;
+        if !self.estimator.is_sound(|call| self.callers.contains_key(call)) {
+            return Err(Violation::NamesNothing);
+        }
         if self.callbacks.is_sound() { Ok(()) } else { Err(Violation::Callbacks) }
     }
 

@@ -9,19 +9,20 @@ mod callers;
 mod calling_back;
 mod deadlines;
 mod demand;
+mod estimate;
 mod groups;
 mod invariants;
 mod life;
 mod matching;
 mod offers;
 mod overflow;
-mod pace;
 mod queue;
 mod reload;
 mod snapshot;
 mod views;
 
 pub use callbacks::{CallbackView, Missed, Way};
+pub use estimate::Estimate;
 pub use invariants::Violation;
 pub use overflow::{Overflow, Then, When};
 pub use snapshot::RestoreError;
@@ -35,6 +36,7 @@ use agent::{AgentNo, Agents, Wish};
 use callbacks::Callbacks;
 use deadlines::{Deadlines, Timer};
 use demand::Demand;
+use estimate::Estimator;
 use groups::Groups;
 use offers::Offer;
 use queue::{Caller, Queues};
@@ -64,6 +66,7 @@ pub struct Acd {
     turns: u64,
     violations: u64,
     commands: VecDeque<Command>,
+    estimator: Estimator,
 }
 
 impl Acd {
@@ -85,6 +88,7 @@ impl Acd {
             turns: 0,
             violations: 0,
             commands: VecDeque::new(),
+            estimator: Estimator::default(),
         }
     }
 
@@ -259,8 +263,9 @@ pub enum Command {
     Offer { offer: OfferId, call: CallId, agent: AgentId, queue: QueueId },
     /// Stop ringing: the caller is gone or it rang to the end.
     Withdraw { offer: OfferId, call: CallId },
-    /// Tell the waiting caller the place (1 = next) and, if it is known, the wait.
-    Announce { call: CallId, position: u32, wait: Option<Duration> },
+    /// Tell the waiting caller the place (1 = next) and, if it is known, the wait: four of five are answered within it. It is never
+    /// longer than what was told before, unless agents have left since: then `fewer_agents` is to be said with it.
+    Announce { call: CallId, position: u32, wait: Option<Duration>, fewer_agents: bool },
     /// The queue does not keep this caller (full, closed, by a rule): the robot or the talk goes on with them.
     Overflow { call: CallId, queue: QueueId, why: QueueLeft },
     /// A call to who is owed this task begins (`missed` is the call of theirs that was missed last); the offer to its agent follows.

@@ -28,7 +28,7 @@ pub struct When {
     pub waited: Option<Duration>,
     /// More callers than this stand before them.
     pub ahead: Option<u32>,
-    /// They are expected to wait longer than this from now on.
+    /// They would be told to wait longer than this from now on.
     pub estimate: Option<Duration>,
     /// No agent who could serve the queue is on duty.
     pub no_agents: bool,
@@ -154,7 +154,7 @@ impl Acd {
             && (!when.closed || queue.rules.is_closed_for(caller))
             && (!when.no_agents || self.groups.staff(caller.queue).on_duty == 0)
             && when.ahead.is_none_or(|limit| position() > limit.saturating_add(1))
-            && when.estimate.is_none_or(|limit| queue.pace.wait(position()).is_some_and(|wait| wait > limit))
+            && when.estimate.is_none_or(|limit| self.wait_promised(now, caller).is_some_and(|wait| wait > limit))
     }
 
     /// The caller keeps the time waited, and the priority.
@@ -169,6 +169,7 @@ impl Acd {
         });
         self.command(Command::Moved { call, queue: to.clone() });
         self.demand.caller_came(now, no);
+        self.estimator.left(now, call);
         caller.been.push(caller.queue);
         caller.comes_to(no, now);
         self.enter_queue(now, caller);

@@ -19,6 +19,7 @@ impl Acd {
             self.agents[no].obey(rules, place as u32);
         }
         self.groups = Groups::form(&mut self.agents, &mut self.queues, &rules.agents);
+        self.find_rivals();
         self.callbacks.rules = rules.callbacks;
         self.policy = rules.routing.policy;
         self.overdue_after = rules.routing.overdue_after;

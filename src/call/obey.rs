@@ -23,8 +23,8 @@ impl Conductor {
                 acd::Command::Withdraw { offer, call } => {
                     self.work.push_back(Work::Talk(call, talk::Event::OfferWithdrawn { offer }));
                 }
-                acd::Command::Announce { call, position, wait } => {
-                    self.work.push_back(Work::Ivr(call, ivr::Event::Announce { position, wait }));
+                acd::Command::Announce { call, position, wait, fewer_agents } => {
+                    self.work.push_back(Work::Ivr(call, ivr::Event::Announce { position, wait, fewer_agents }));
                 }
                 acd::Command::Overflow { call, queue, why } => {
                     self.work.push_back(Work::Talk(call, talk::Event::Overflowed));

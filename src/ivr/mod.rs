@@ -52,6 +52,8 @@ pub enum Event {
     Announce {
         position: u32,
         wait: Option<Duration>,
+        /// Why it takes longer than was told before.
+        fewer_agents: bool,
     },
     /// The caller hung up, or an agent or the route took over: the robot is done.
     Stopped,

@@ -104,7 +104,9 @@ impl Caller {
             (_, Event::Overflowed { queue, why }) => self.overflowed(script, now, &queue, why),
             (_, Event::RouteFailed { route, end: _ }) => self.route_failed(script, now, &route),
             (_, Event::RouteHeard) => self.quiet(),
-            (_, Event::Announce { position, wait }) => self.announce(now, speak::place(position, wait)),
+            (_, Event::Announce { position, wait, fewer_agents }) => {
+                self.announce(now, speak::place(position, wait, fewer_agents));
+            }
             (_, Event::CallbackBooked { within }) => self.booked(script, now, within),
             (_, Event::CallbackRefused) => self.not_booked(script, now),
             (_, Event::Stopped) => self.done(),
