@@ -187,7 +187,7 @@ mod tests {
             assert!(said_of_it.contains(said), "{millis} ms: {said_of_it}");
         }
         let longer = said_aloud(&place(3, Some(Duration::from_secs(240)), true));
-        assert_eq!(longer, "Вы третий в очереди операторов стало меньше ожидание около четырех минут");
+        assert_eq!(longer, "Вы третий в очереди операторов стало меньше ожидание около четырёх минут");
     }
 
     #[test]

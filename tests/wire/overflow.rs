@@ -120,3 +120,17 @@ async fn a_key_cuts_an_announcement_short_and_the_music_goes_on() {
     citizen.hang_up();
     line.wait_for("the end of the call", SOON, async || (line.ledger().await.live == 0).then_some(())).await;
 }
+
+/// The rule leads to the script's callback node; who has a number is told by when, and is owed the call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_promises_a_callback_in_place_of_the_wait() {
+    let booking = "overflow = [{ waited_s = 1, then = \"promise_callback\" }]";
+    let callbacks = "dial = true\nhours = [0, 24]";
+    let line = Line::open(Plan { agents: Vec::new(), booking, callbacks, script: "callbacks", ..Plan::default() }).await;
+    let citizen = line.call_queue("+73852000001").await;
+    hears_prompt(&citizen, "within").await;
+    assert_eq!(citizen.wait_ended().await.unwrap(), End::TheyHungUp);
+    let ledger = line.ended_as(&[("callback_booked", 1)]).await;
+    assert_eq!(ledger.open_callbacks, 1);
+    assert_eq!(line.callbacks().await[0]["booking"], "later");
+}
