@@ -602,7 +602,10 @@ fn any_fact(n: u32, id: u64, what: usize) -> Fact {
         4 => Fact::RobotAtNode { call: of, script: "main".into(), version: id as u32, node: "menu".into() },
         5 => Fact::ThemeChosen { call: of, theme: format!("theme{id}") },
         6 => Fact::QueueEntered { call: of, queue, priority: 0, urgent: id == 1 },
-        7 => Fact::QueueLeft { call: of, queue, why: QueueLeft::Full },
+        7 => {
+            let why = [QueueLeft::Full, QueueLeft::Closed, QueueLeft::NoAgents, QueueLeft::EstimateTooLong][n as usize % 4];
+            Fact::QueueLeft { call: of, queue, why }
+        }
         8 => Fact::OfferMade { offer, call: of, agent, queue, why: "longest idle".into() },
         9 => Fact::OfferEnded { offer, end: OfferEnd::Missed(MissReason::Busy) },
         10 => Fact::TalkStarted { call: of, agent, queue },

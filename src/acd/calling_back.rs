@@ -553,12 +553,16 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         offer: None,
         missed_by: None,
         announce_at: None,
-        wait_ends: None,
+        looks_at: None,
+        told: None,
+        came_open: true,
+        been: Vec::new(),
+        said: Vec::new(),
+        texts_told: 0,
         stage: Stage::default(),
         person: Some(task.person),
         is_callback: true,
         wants: task.agent,
         ripens: None,
-        told: None,
     }
 }

@@ -7,7 +7,7 @@
 //! promise ran out says nothing about it; who gave up after it is taken back. See docs/decisions/0011.
 
 use super::Acd;
-use super::queue::QueueNo;
+use super::queue::{Caller, QueueNo};
 use crate::clock::Moment;
 use crate::ids::{CallId, QueueId};
 use serde::{Deserialize, Serialize};
@@ -158,6 +158,13 @@ impl Acd {
             self.estimator.promise(now, call, queue, view, Made::Waiting);
         }
         self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view, Made::Waiting).promised)
+    }
+
+    /// What a waiting caller would be told now.
+    pub(super) fn wait_promised(&self, now: Moment, caller: &Caller) -> Option<Duration> {
+        let view = self.view_at(caller.queue, self.queues[caller.queue].position(&caller.rank))?;
+        let believed = self.estimator.believed(caller.queue);
+        believed.then(|| self.estimator.estimate(now, caller.queue, view, Made::Waiting).promised)
     }
 
     /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of. Those we call are not.

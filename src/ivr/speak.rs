@@ -166,13 +166,13 @@ mod tests {
 
     #[test]
     fn what_is_said_is_never_below_what_was_promised() {
-        for (millis, said) in [(59_999, "меньше минуты"), (60_000, "одной"), (60_001, "двух"), (120_900, "трех")]
+        for (millis, said) in [(59_999, "меньше минуты"), (60_000, "одной"), (60_001, "двух"), (120_900, "трёх")]
         {
             let said_of_it = said_aloud(&place(3, Some(Duration::from_millis(millis)), false));
             assert!(said_of_it.contains(said), "{millis} ms: {said_of_it}");
         }
         let longer = said_aloud(&place(3, Some(Duration::from_secs(240)), true));
-        assert_eq!(longer, "Вы третий в очереди операторов стало меньше ожидание около четырех минут");
+        assert_eq!(longer, "Вы третий в очереди операторов стало меньше ожидание около четырёх минут");
     }
 
     #[test]

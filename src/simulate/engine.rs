@@ -3,7 +3,7 @@
 use super::CLASSES;
 use super::input::{Roster, Seat};
 use super::run::{Floor, Ring};
-use crate::acd::{Acd, AgentRules, Command, Estimate, Event, QueueRules, Routing, Rules, Seek};
+use crate::acd::{Acd, AgentRules, Command, Estimate, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
 use crate::clock::Moment;
 use crate::facts::{Party, QueueLeft};
 use crate::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
@@ -156,6 +156,8 @@ impl Floor for EngineFloor {
                 Command::Announce { wait: None, .. } | Command::Overflow { .. } | Command::Record(_) => {}
                 // Nobody is owed a call here.
                 Command::CallBack { .. } | Command::CallbackOff { .. } => {}
+                // No trace knows overflow lists.
+                Command::Say { .. } | Command::PromiseCallback { .. } | Command::Moved { .. } | Command::ToRoute { .. } => {}
             }
         }
         None
@@ -169,11 +171,11 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         target,
         priority: 0,
         max_waiting: u32::MAX,
-        max_wait: None,
         ring: RING,
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
     }
 }
 
