@@ -111,6 +111,8 @@ struct NaiveFloor {
     reached: u32,
     /// Offers written down for which no phone was told to ring yet.
     unrung: BTreeSet<OfferId>,
+    /// The wait that a caller was told last.
+    told: BTreeMap<CallId, Duration>,
 }
 
 #[derive(Clone)]
@@ -450,9 +452,12 @@ impl Day {
                     floor.old_offers.last() == Some(&offer) || floor.offers.get(&offer).is_some_and(|(of, _)| *of == call);
                 assert!(known, "{place}: withdraws what does not ring");
             }
-            Command::Announce { call, position, .. } => {
+            Command::Announce { call, position, wait, fewer_agents } => {
                 assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
                 assert!(position >= 1, "{place}");
+                let before = wait.and_then(|wait| floor.told.insert(call, wait));
+                let grew = before.is_some_and(|before| wait.is_some_and(|wait| wait > before));
+                assert_eq!(grew, fewer_agents, "{place}: told {before:?} before");
             }
             Command::Overflow { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
             Command::ToRoute { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
@@ -474,6 +479,7 @@ impl Day {
     fn note(&mut self, fact: Fact, place: &str) {
         match fact {
             Fact::QueueEntered { call, queue, priority, urgent } => {
+                self.floor.told.remove(&call);
                 let caller = NaiveCaller { queue, urgent, priority, offered: false };
                 assert!(self.floor.callers.insert(call, caller).is_none(), "{place}: waits twice");
                 // Whoever changed the queue has not ended.

@@ -278,10 +278,10 @@ impl Acd {
         if !self.callback_talk_ended(now, call) {
             return self.agent_goes_on(now, no, then);
         }
+        self.estimator.talk_ended(queue, now.since(self.agents[no].since) + wrap_up);
         if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
             self.callbacks.keep_first_place(now, person, queue, no);
         }
-        self.estimator.talk_ended(queue, now.since(self.agents[no].since) + wrap_up);
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
         if wrap_up.is_zero() || !self.agents[no].listed {
             self.agent_goes_on(now, no, then);

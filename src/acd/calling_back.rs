@@ -554,7 +554,6 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         missed_by: None,
         announce_at: None,
         looks_at: None,
-        told: None,
         came_open: true,
         been: Vec::new(),
         said: Vec::new(),
@@ -564,5 +563,6 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         is_callback: true,
         wants: task.agent,
         ripens: None,
+        told: None,
     }
 }
