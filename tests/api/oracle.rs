@@ -281,11 +281,17 @@ fn rules() -> Rules {
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 12,
-            max_wait: Some(Duration::from_secs(200)),
             ring: Duration::from_secs(15),
             wrap_up: Duration::from_secs(12),
             announce: None,
             seek: Seek::default(),
+            while_waiting: WhileWaiting {
+                overflow: vec![Overflow {
+                    when: When { waited: Some(Duration::from_secs(200)), ..When::default() },
+                    then: Then::Robot,
+                }],
+                ..WhileWaiting::default()
+            },
         };
         (QueueId::from(name), rules)
     });
