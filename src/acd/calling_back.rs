@@ -558,6 +558,7 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         missed_by: None,
         announce_at: None,
         looks_at: None,
+        told: None,
         came_open: true,
         been: Vec::new(),
         said: Vec::new(),
