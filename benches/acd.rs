@@ -4,7 +4,9 @@
 //! events per second.
 
 use divan::counter::ItemsCount;
-use dozvon::acd::{Acd, AgentRules, CallbackRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use dozvon::acd::{
+    Acd, AgentRules, CallbackRules, Command, Event, Overflow, QueueRules, Routing, Rules, Seek, Then, When, WhileWaiting,
+};
 use dozvon::clock::Moment;
 use dozvon::facts::Party;
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
@@ -245,11 +247,17 @@ fn rules(size: Size) -> Rules {
             target: Duration::from_secs(10 + 5 * no as u64),
             priority: (no % 2) as u8,
             max_waiting: 10_000,
-            max_wait: Some(Duration::from_secs(1_800)),
             ring: Duration::from_secs(20),
             wrap_up: Duration::ZERO,
             announce: Some((Duration::from_secs(15), Duration::from_secs(30))),
             seek: Seek::default(),
+            while_waiting: WhileWaiting {
+                overflow: vec![Overflow {
+                    when: When { waited: Some(Duration::from_secs(1_800)), ..When::default() },
+                    then: Then::Robot,
+                }],
+                ..WhileWaiting::default()
+            },
         };
         (QueueId::from(format!("queue{no}").as_str()), rules)
     });

@@ -157,11 +157,11 @@ fn rules() -> Rules {
         target: Duration::from_secs(20),
         priority: 0,
         max_waiting: 100,
-        max_wait: None,
         ring: Duration::from_secs(20),
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
     };
     let agent = AgentRules {
         region: RegionId(22),

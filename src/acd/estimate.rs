@@ -7,7 +7,7 @@
 //! promise ran out says nothing about it; who gave up after it is taken back. See docs/decisions/0011.
 
 use super::Acd;
-use super::queue::QueueNo;
+use super::queue::{Caller, QueueNo};
 use crate::clock::Moment;
 use crate::ids::{CallId, QueueId};
 use serde::{Deserialize, Serialize};
@@ -160,9 +160,18 @@ impl Acd {
         self.estimator.believed(queue).then(|| self.estimator.estimate(now, queue, view, Made::Waiting).promised)
     }
 
-    /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of.
+    /// What a waiting caller would be told now.
+    pub(super) fn wait_promised(&self, now: Moment, caller: &Caller) -> Option<Duration> {
+        let view = self.view_at(caller.queue, self.queues[caller.queue].position(&caller.rank))?;
+        let believed = self.estimator.believed(caller.queue);
+        believed.then(|| self.estimator.estimate(now, caller.queue, view, Made::Waiting).promised)
+    }
+
+    /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of. Those we call are not.
     pub(super) fn promise(&mut self, now: Moment, call: CallId) {
-        let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) else { return };
+        let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) else {
+            return;
+        };
         let queue = caller.queue;
         if let Some(view) = self.view_at(queue, self.queues[queue].position(&caller.rank)) {
             self.estimator.promise(now, call, queue, view, Made::OnEntry);
@@ -337,10 +346,16 @@ impl Estimator {
         }
     }
 
-    /// Whether every promise is somebody's who waits.
+    /// Whether every promise is somebody's who waits, and what was learned are numbers.
     pub fn is_sound(&self, waits: impl Fn(&CallId) -> bool) -> bool {
         let known = self.running.iter().all(|(_, call, made)| self.promises.contains_key(&(*call, *made)));
-        known && self.promises.iter().all(|((call, _), promise)| waits(call) && promise.queue.index() < self.queues.len())
+        let hours = self.on_entry.iter().chain(&self.waiting);
+        let sums = hours.flat_map(|hour| [hour.correction, hour.waited, hour.promised]);
+        let weights = self.queues.iter().flat_map(|learned| learned.weights.into_iter().chain([learned.ring_s, learned.talk_s]));
+        let numbers = sums.chain(weights).all(f64::is_finite);
+        known
+            && numbers
+            && self.promises.iter().all(|((call, _), promise)| waits(call) && promise.queue.index() < self.queues.len())
     }
 }
 

@@ -1,8 +1,8 @@
 //! One queue: who waits in it, and in which order.
 
-use super::QueueRules;
 use super::agent::AgentNo;
 use super::groups::GroupNo;
+use super::{QueueRules, Then};
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, PersonId, QueueId};
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,8 @@ pub(super) struct Caller {
     /// Who missed an offer for this caller last.
     pub missed_by: Option<AgentNo>,
     pub announce_at: Option<Moment>,
-    pub wait_ends: Option<Moment>,
+    /// When the overflow list is asked again.
+    pub looks_at: Option<Moment>,
     pub stage: Stage,
     pub person: Option<PersonId>,
     /// Nobody on the line: an agent is sought who calls the person back.
@@ -98,6 +99,14 @@ pub(super) struct Caller {
     pub wants: Option<AgentNo>,
     /// When the next stage begins or the caller is overdue.
     pub ripens: Option<Moment>,
+    /// The queue was open when the caller came.
+    pub came_open: bool,
+    /// The queues that this caller has left by a rule.
+    pub been: Vec<QueueNo>,
+    /// What the queue's overflow list has said to the caller.
+    pub said: Vec<Then>,
+    /// How many of the announcements' texts the caller has heard.
+    pub texts_told: u16,
     pub told: Option<Told>,
 }
 
@@ -106,6 +115,17 @@ pub(super) struct Caller {
 pub(super) struct Told {
     pub wait: Duration,
     pub agents: u32,
+}
+
+impl Caller {
+    /// As one who comes to this queue now; the rank and who missed them stay.
+    pub fn comes_to(&mut self, queue: QueueNo, now: Moment) {
+        (self.queue, self.joined, self.stage) = (queue, now, Stage::default());
+        (self.announce_at, self.looks_at, self.ripens) = (None, None, None);
+        self.told = None;
+        self.said.clear();
+        self.texts_told = 0;
+    }
 }
 
 impl Queue {

@@ -30,6 +30,10 @@ impl Acd {
         self.callers_follow_the_rules(now);
         self.callbacks_follow_the_rules(now);
         self.ready_agents_take_callers(now);
+        let calls: Vec<CallId> = self.callers.keys().copied().collect();
+        for call in calls {
+            self.ask_overflow(now, call);
+        }
     }
 
     /// The callers stand in the order of their queue again.

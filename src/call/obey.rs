@@ -11,9 +11,6 @@ use crate::sip;
 use crate::talk::{self, CalledBack, Talk};
 use std::time::Duration;
 
-/// Priority of who was cut off or came back from a failed transfer: before all who have not been heard yet.
-const FIRST: u8 = u8::MAX;
-
 impl Conductor {
     pub(super) fn obey_acd(&mut self) {
         while let Some(command) = self.acd.poll_command() {
@@ -36,6 +33,14 @@ impl Conductor {
                 acd::Command::CallBack { call, task, missed, queue } => self.call_back(call, task, missed, queue),
                 acd::Command::CallbackOff { call } => self.work.push_back(Work::Talk(call, talk::Event::CalledOff)),
                 acd::Command::Record(fact) => self.record(fact),
+                acd::Command::Say { call, prompt } => self.work.push_back(Work::Ivr(call, ivr::Event::Say { prompt })),
+                acd::Command::Moved { call, queue } => self.moved(call, queue),
+                acd::Command::ToRoute { call, queue, route } => {
+                    let steps = self.route_steps(&route);
+                    self.work.push_back(Work::Ivr(call, ivr::Event::Routed { queue }));
+                    self.work.push_back(Work::Talk(call, talk::Event::TransferWanted { route, steps }));
+                }
+                acd::Command::PromiseCallback { call } => self.work.push_back(Work::Ivr(call, ivr::Event::PromiseCallback)),
             }
         }
     }
@@ -67,6 +72,7 @@ impl Conductor {
                     self.work.push_back(Work::Talk(id, talk::Event::TransferWanted { route, steps }));
                 }
                 ivr::Command::HangUp { outcome } => self.work.push_back(Work::Talk(id, talk::Event::HangUpWanted { outcome })),
+                ivr::Command::LeaveQueue { why } => self.work.push_back(Work::Talk(id, talk::Event::LeavesQueue { why })),
                 ivr::Command::BookCallback { queue, booking } => self.book_callback(id, queue, booking),
                 ivr::Command::Fact(fact) => {
                     if let Fact::ThemeChosen { theme, .. } = &fact
@@ -140,7 +146,7 @@ impl Conductor {
                     self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
                 }
                 talk::Command::CallbackBooked { queue, booking } => self.callback_booked(id, queue, booking),
-                talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, FIRST, true),
+                talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, acd::FIRST, true),
                 talk::Command::RobotQuiet => self.work.push_back(Work::Ivr(id, ivr::Event::RouteHeard)),
                 talk::Command::RobotDone => self.dismiss_robot(id),
                 talk::Command::RouteFailed { route, end } => {
@@ -163,6 +169,15 @@ impl Conductor {
         let recorded = self.house.is_recorded(&queue);
         self.work.push_back(Work::Talk(id, talk::Event::Queued { queue: queue.clone(), recorded }));
         self.queue_caller(id, queue, priority, urgent);
+    }
+
+    fn moved(&mut self, id: CallId, queue: QueueId) {
+        let recorded = self.house.is_recorded(&queue);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.queue = Some(queue.clone());
+        }
+        self.work.push_back(Work::Talk(id, talk::Event::Queued { queue: queue.clone(), recorded }));
+        self.work.push_back(Work::Ivr(id, ivr::Event::Moved { queue }));
     }
 
     pub(super) fn queue_caller(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {
@@ -212,10 +227,12 @@ impl Conductor {
     fn call_back(&mut self, id: CallId, task: TaskId, missed: CallId, queue: QueueId) {
         let Some(known) = self.live.get(id).cloned() else { return };
         let phone = known.person.and_then(|person| self.phones.get(&person)).cloned();
-        let Some(phone) = phone.filter(|_| self.house.dials_out(&known.trunk)) else {
-            tracing::warn!(%task, trunk = %known.trunk, "nobody can be called back: no phone, or a trunk without a contact");
-            self.record(Fact::CallEnded { call: id, outcome: Outcome::Failed });
-            self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end: AttemptEnd::Failed }));
+        let draining = self.drain_until.is_some();
+        let Some(phone) = phone.filter(|_| self.house.dials_out(&known.trunk) && !draining) else {
+            tracing::info!(%task, trunk = %known.trunk, draining, "nobody is called: no phone, a trunk without a contact, or the end");
+            self.record(Fact::CallEnded { call: id, outcome: Outcome::Cancelled });
+            let end = if draining { AttemptEnd::TrunkFailed } else { AttemptEnd::Failed };
+            self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
             return self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
         };
         let citizen = self.ids.leg();

@@ -66,6 +66,20 @@ pub enum Event {
         within: Duration,
     },
     CallbackRefused,
+    /// The acd wants this said to the waiting caller.
+    Say {
+        prompt: PromptId,
+    },
+    /// By a rule the caller waits in this queue now.
+    Moved {
+        queue: QueueId,
+    },
+    /// A rule of the queue wants the waiting caller promised a callback.
+    PromiseCallback,
+    /// By a rule of this queue a route is dialled for the caller.
+    Routed {
+        queue: QueueId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +121,10 @@ pub enum Command {
     BookCallback {
         queue: QueueId,
         booking: Booking,
+    },
+    /// The caller waits no longer; the robot goes on with them.
+    LeaveQueue {
+        why: QueueLeft,
     },
 }
 

@@ -5,6 +5,7 @@ use super::input::{Roster, Seat};
 use super::run::{CallbackStep, Floor, Ring};
 use crate::acd::{
     Acd, AgentRules, CallbackDialling, CallbackRules, Command, Estimate, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
+    WhileWaiting,
 };
 use crate::clock::Moment;
 use crate::facts::{AttemptEnd, Booking, Fact, Outcome, Party, QueueLeft};
@@ -215,6 +216,8 @@ impl Floor for EngineFloor {
                     self.told.push(Announced { call: number(call), wait, fewer_agents });
                 }
                 Command::Announce { wait: None, .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                // No trace knows overflow lists.
+                Command::Say { .. } | Command::PromiseCallback { .. } | Command::Moved { .. } | Command::ToRoute { .. } => {}
             }
         }
         None
@@ -254,11 +257,11 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         target,
         priority: 0,
         max_waiting: u32::MAX,
-        max_wait: None,
         ring: RING,
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
     }
 }
 

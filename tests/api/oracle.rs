@@ -275,17 +275,21 @@ fn agent(no: u32) -> AgentId {
 
 fn rules() -> Rules {
     let queues = QUEUES.map(|(name, region)| {
+        let waited = When { waited: Some(Duration::from_secs(200)), ..When::default() };
         let rules = QueueRules {
             region: RegionId(region),
             requires: Requirement::AtLeast(Skill::from(name), 1),
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 12,
-            max_wait: Some(Duration::from_secs(200)),
             ring: Duration::from_secs(15),
             wrap_up: Duration::from_secs(12),
             announce: None,
             seek: Seek::default(),
+            while_waiting: WhileWaiting {
+                overflow: vec![Overflow { when: waited, then: Then::Robot }],
+                ..WhileWaiting::default()
+            },
         };
         (QueueId::from(name), rules)
     });
