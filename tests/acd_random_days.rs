@@ -372,7 +372,7 @@ impl Day {
         }
         let policy = Policy::ALL[dice.below(Policy::ALL.len() as u64) as usize];
         let overdue_after = (dice.below(3) == 0).then(|| Duration::from_secs(5 + dice.below(60)));
-        let routing = Routing { policy, overdue_after };
+        let routing = Routing { policy, overdue_after, last_agent: Default::default() };
         let callbacks = callback_rules(dice);
         self.rules = Rules { queues, agents, callbacks, routing };
         self.send(Event::RulesChanged(Box::new(self.rules.clone())));

@@ -10,8 +10,8 @@
 //! `time passes`.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, OfRegion, Overflow, QueueRules, Routing, Rules,
-    Seek, Then, Way, When, WhileWaiting,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, LastAgentRules, Missed, OfRegion, Overflow, QueueRules,
+    Routing, Rules, Seek, Then, Way, When, WhileWaiting,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -459,6 +459,9 @@ fn requirement(text: &str) -> Said<Requirement> {
 fn routing_part(routing: &mut Routing, part: &str) -> Said<()> {
     match part.split_whitespace().collect::<Vec<_>>()[..] {
         ["policy", policy] => routing.policy = word(policy)?,
+        ["last", "agent", "within", within, "s", "waits", wait, "s"] => {
+            routing.last_agent = LastAgentRules { within: seconds(within)?, wait: seconds(wait)? };
+        }
         ["overdue", "after", secs, "s"] => routing.overdue_after = Some(seconds(secs)?),
         _ => return Err(format!("routing rule not understood: {part}")),
     }

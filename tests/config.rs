@@ -46,6 +46,8 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = { route = \"y\" } }]", 14, &["route `y` is not defined"]),
         ("[[calendar]]\nname = \"c\"\nopen = {}\nholidays = \"prussia\"", 15, &["`prussia` cannot be read", "write \"russia\""]),
         ("[[calendar]]\nname = \"c\"\nopen = {}\nexceptions = { \"2026\" = \"closed\" }", 15, &["`2026` is no date"]),
+        ("[acd]\nlast_agent_within_s = 9999999", 13, &["30 days at most", "0 to 2592000"]),
+        ("[acd]\nlast_agent_wait_s = 121", 13, &["for one agent", "0 to 120"]),
         ("[recording]\nkeep_days = 0", 13, &["write `enabled = false`"]),
         ("[recording]\nkey_dir = \"/k\"\nkey_env = \"K\"", 14, &["`key_dir` and `key_env` exclude each other; keep one"]),
         ("[archive]\nkind = \"tape\"", 13, &["[archive] `kind`", "`s3`"]),

@@ -282,6 +282,9 @@ impl Acd {
         if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
             self.callbacks.keep_first_place(now, person, queue, no);
         }
+        if let Some(person) = person {
+            self.last_agents.spoke(now, person, no);
+        }
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
         if wrap_up.is_zero() || !self.agents[no].listed {
             self.agent_goes_on(now, no, then);
@@ -376,8 +379,12 @@ impl Acd {
         if changed {
             agent.since = now;
             let (state, reason) = (agent.state.name(), agent.state.reason().map(str::to_owned));
+            let on_duty = agent.state.is_on_duty();
             let fact = Fact::AgentChanged { agent: agent.id.clone(), region: agent.region, state, reason };
             self.record(fact);
+            if !on_duty {
+                self.nobody_waits_for(now, no);
+            }
         }
     }
 }

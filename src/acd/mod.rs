@@ -12,6 +12,7 @@ mod demand;
 mod estimate;
 mod groups;
 mod invariants;
+mod last_agent;
 mod life;
 mod matching;
 mod offers;
@@ -38,6 +39,7 @@ use deadlines::{Deadlines, Timer};
 use demand::Demand;
 use estimate::Estimator;
 use groups::Groups;
+use last_agent::LastAgents;
 use offers::Offer;
 use queue::{Caller, Queues};
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,7 @@ pub struct Acd {
     violations: u64,
     commands: VecDeque<Command>,
     estimator: Estimator,
+    last_agents: LastAgents,
 }
 
 impl Acd {
@@ -89,6 +92,7 @@ impl Acd {
             violations: 0,
             commands: VecDeque::new(),
             estimator: Estimator::default(),
+            last_agents: LastAgents::default(),
         }
     }
 
@@ -134,6 +138,7 @@ impl Acd {
                 Timer::Overflow(call) => self.overflow_looked_at(now, call),
                 Timer::Ripens(call) => self.caller_ripens(now, call),
                 Timer::CallbackRested(task) => self.callback_rested(now, task),
+                Timer::LastAgentWaitEnds(call) => self.last_agent_wait_ends(now, call),
             }
         }
     }
@@ -305,12 +310,22 @@ pub struct Routing {
     /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound. For agents who serve the
     /// same queues the extra wait is less than this and two of the longest calls (proof: docs/decisions/0010, "The bound").
     pub overdue_after: Option<Duration>,
+    pub last_agent: LastAgentRules,
+}
+
+/// Who rings again gets the agent they spoke with last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAgentRules {
+    /// If their talk ended less than this ago; zero: nobody is remembered.
+    pub within: Duration,
+    /// While that agent is on duty but busy, the caller waits so long for them alone, counted from the entry.
+    pub wait: Duration,
 }
 
 impl Routing {
     /// As an installation has it whose configuration says nothing.
     pub fn installed() -> Self {
-        Self { policy: Policy::default(), overdue_after: Some(Duration::from_secs(600)) }
+        Self { policy: Policy::default(), overdue_after: Some(Duration::from_secs(600)), last_agent: LastAgentRules::default() }
     }
 }
 

@@ -23,6 +23,7 @@ impl Acd {
         self.callbacks.rules = rules.callbacks;
         self.policy = rules.routing.policy;
         self.overdue_after = rules.routing.overdue_after;
+        self.last_agents.rules = rules.routing.last_agent;
         self.callers_ripen(now);
         // Nobody is matched before everybody stands where the new rules want them.
         self.withdraw_offers_against_the_rules(now);

@@ -241,7 +241,11 @@ impl House {
             };
             (agent.user.clone(), rules)
         });
-        let routing = acd::Routing { policy: config.acd.policy, overdue_after: some(config.acd.overdue_after) };
+        let routing = acd::Routing {
+            policy: config.acd.policy,
+            overdue_after: some(config.acd.overdue_after),
+            last_agent: acd::LastAgentRules { within: config.acd.last_agent_within, wait: config.acd.last_agent_wait },
+        };
         let callbacks = acd::CallbackRules {
             menu_after: config.callbacks.menu_after,
             queue_after: config.callbacks.queue_after,

@@ -25,7 +25,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let numbers = numbers(file, &regions);
     let callbacks = callbacks(file, &regions, &trunks);
     let store = store(file, env);
-    let acd = file.table("acd");
+    let acd = acd(file);
     let http = http(file, env);
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
@@ -52,7 +52,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         calendars,
         callbacks: callbacks?,
         store: store?,
-        acd: acd?.value,
+        acd: acd?,
         http: http?,
         booking: booking?.value,
         webhooks,
@@ -582,6 +582,19 @@ fn sip(file: &mut File) -> Option<Sip> {
         file.complain(sip.place("session_expires_s"), "`session_expires_s` is below 90; write at least 90, or 0 for none");
     }
     Some(sip.value)
+}
+
+fn acd(file: &mut File) -> Option<Acd> {
+    let acd = file.table::<Acd>("acd")?;
+    if acd.value.last_agent_within > Duration::from_secs(30 * 86_400) {
+        let message = "a talk is remembered for 30 days at most; write a `last_agent_within_s` of 0 to 2592000";
+        file.complain(acd.place("last_agent_within_s"), message);
+    }
+    if acd.value.last_agent_wait > Duration::from_secs(120) {
+        let message = "nobody waits longer than 120 s for one agent; write a `last_agent_wait_s` of 0 to 120";
+        file.complain(acd.place("last_agent_wait_s"), message);
+    }
+    Some(acd.value)
 }
 
 fn callbacks(file: &mut File, regions: &[Region], trunks: &[Trunk]) -> Option<Callbacks> {

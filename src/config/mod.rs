@@ -383,6 +383,12 @@ pub struct Acd {
     /// Whoever has waited this long comes before everybody who entered later; zero: nobody does.
     #[serde(rename = "overdue_after_s", with = "seconds", default = "secs::<600>")]
     pub overdue_after: Duration,
+    /// Who rings again within this time gets the agent they spoke with; zero: nobody is remembered.
+    #[serde(rename = "last_agent_within_s", with = "seconds", default)]
+    pub last_agent_within: Duration,
+    /// … and waits so long for that agent alone, if they are busy.
+    #[serde(rename = "last_agent_wait_s", with = "seconds", default = "secs::<20>")]
+    pub last_agent_wait: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

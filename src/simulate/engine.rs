@@ -47,7 +47,7 @@ impl EngineFloor {
         }
         let mut routing = Routing::installed();
         if let Some(policy) = policy {
-            routing = Routing { policy, overdue_after: None };
+            routing = Routing { policy, overdue_after: None, ..routing };
         }
         let queues = CLASSES.map(|(name, target)| (QueueId::from(name), queue_rules(name, target)));
         let mut first_seats: BTreeMap<AgentId, AgentRules> = BTreeMap::new();
