@@ -278,6 +278,7 @@ impl Acd {
         if !self.callback_talk_ended(now, call) {
             return self.agent_goes_on(now, no, then);
         }
+        self.estimator.talk_ended(queue, now.since(self.agents[no].since) + wrap_up);
         if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
             self.callbacks.keep_first_place(now, person, queue, no);
         }

@@ -405,11 +405,11 @@ mod tests {
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 10,
-            max_wait: None,
             ring: Duration::from_secs(15),
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Default::default(),
+            while_waiting: Default::default(),
         };
         let (always_ready, misses_to_break, reserve) = (false, 0, false);
         let anna = AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready, misses_to_break, reserve };
