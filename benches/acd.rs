@@ -146,6 +146,7 @@ fn rules(teams: usize) -> Rules {
             wrap_up: Duration::ZERO,
             announce: Some((Duration::from_secs(15), Duration::from_secs(30))),
             seek: Seek::default(),
+            after_talk: Default::default(),
         };
         (QueueId::from(format!("queue{no}").as_str()), rules)
     });

@@ -225,6 +225,14 @@ pub enum Fact {
         booking: Option<Booking>,
         by: Moment,
     },
+    /// The agent said what came of the talk, in a word of its queue, with the title that it had then. The last one counts.
+    TalkCoded {
+        call: CallId,
+        agent: AgentId,
+        queue: QueueId,
+        code: String,
+        title: String,
+    },
 }
 
 /// What a citizen chose instead of waiting.

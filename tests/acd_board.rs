@@ -97,6 +97,7 @@ impl Floor {
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Seek::default(),
+            after_talk: Default::default(),
         };
         let one = AgentRules {
             region: RegionId(22),

@@ -2,7 +2,8 @@
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way, WrapUpEnds,
+    WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -96,6 +97,7 @@ struct NaiveFloor {
     offers: BTreeMap<OfferId, (CallId, AgentId)>,
     old_offers: Vec<OfferId>,
     talks: BTreeMap<AgentId, CallId>,
+    last_talks: BTreeMap<AgentId, CallId>,
     states: BTreeMap<AgentId, AgentStateName>,
     ends: BTreeMap<CallId, u32>,
     missed_by: BTreeMap<CallId, AgentId>,
@@ -217,9 +219,10 @@ impl Day {
                 let reachable = self.dice.below(4) > 0;
                 self.send_for_an_agent(|agent| Event::AgentReachable { agent, reachable });
             }
-            88..92 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
+            88..91 => self.a_wrap_up_goes_on(),
             97 => self.a_late_word(),
             94..97 => self.callbacks(),
+            91 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
             92..94 => self.a_citizen_is_dialled(),
             98 if self.dice.below(20) == 0 => self.a_new_life(),
             _ => self.reload(),
@@ -272,6 +275,20 @@ impl Day {
             let by = [Party::Citizen, Party::Agent, Party::Network][self.dice.below(3) as usize];
             self.send(Event::TalkEnded { agent, call, by });
         }
+    }
+
+    /// What is refused changes nothing.
+    fn a_wrap_up_goes_on(&mut self) {
+        let agent = AgentId::from(format!("op{}", self.dice.below(25)).as_str());
+        let code = self.dice.below(3).to_string();
+        let (may, event) = match self.dice.below(3) {
+            0 => (self.acd.may_finish_wrap_up(&agent), Event::WrapUpDone { agent }),
+            1 => (self.acd.may_extend_wrap_up(&agent), Event::WrapUpLonger { agent }),
+            _ => (self.acd.may_give_code(&agent, &code), Event::CodeGiven { agent, code }),
+        };
+        let before = self.acd.state_hash();
+        self.send(event);
+        assert!(may.is_ok() || self.acd.state_hash() == before, "seed {} step {}: {may:?}", self.seed, self.step);
     }
 
     fn a_citizen_is_dialled(&mut self) {
@@ -348,6 +365,7 @@ impl Day {
                     announce: (dice.below(2) == 0)
                         .then(|| (Duration::from_secs(dice.below(9)), Duration::from_secs(dice.below(9)))),
                     seek: seek(dice, skills),
+                    after_talk: after_talk(dice),
                 };
                 queues.insert(QueueId::from(format!("queue{no}").as_str()), rules);
             }
@@ -520,7 +538,14 @@ impl Day {
             Fact::TalkStarted { call, agent, .. } => {
                 assert!(self.floor.talks.insert(agent, call).is_none(), "{place}: talks twice");
             }
-            Fact::TalkEnded { call, agent, .. } => assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}"),
+            Fact::TalkEnded { call, agent, .. } => {
+                assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}");
+                self.floor.last_talks.insert(agent, call);
+            }
+            Fact::TalkCoded { call, agent, .. } => {
+                let talk = self.floor.talks.get(&agent).or(self.floor.dialling.get(&agent)).or(self.floor.last_talks.get(&agent));
+                assert_eq!(talk, Some(&call), "{place}: not their last talk");
+            }
             Fact::AgentChanged { agent, state, .. } => {
                 if state != AgentStateName::Talking {
                     self.floor.dialling.remove(&agent);
@@ -669,6 +694,16 @@ fn callback_rules(dice: &mut Dice) -> CallbackRules {
     };
     let place_kept = Duration::from_secs(dice.below(40));
     CallbackRules { dial: (dice.below(4) > 0).then_some(dial), place_kept, ..CallbackRules::default() }
+}
+
+fn after_talk(dice: &mut Dice) -> WrapUpRules {
+    let more = Duration::from_secs(dice.below(5));
+    WrapUpRules {
+        ends: [WrapUpEnds::Early, WrapUpEnds::Forced, WrapUpEnds::Extendable { more }][dice.below(3) as usize],
+        codes: (0..dice.below(3)).map(|code| (code.to_string(), format!("title {code}"))).collect(),
+        code_required: dice.below(2) == 0,
+        longest: Duration::from_secs(dice.below(20)),
+    }
 }
 
 fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {

@@ -11,6 +11,7 @@
 
 use dozvon::acd::{
     Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, OfRegion, QueueRules, Routing, Rules, Seek, Way,
+    WrapUpEnds, WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -158,6 +159,8 @@ impl Scene {
             ["reachable"] => Event::AgentReachable { agent: agent(), reachable: true },
             ["unreachable"] => Event::AgentReachable { agent: agent(), reachable: false },
             ["finishes", "wrap-up"] => Event::WrapUpDone { agent: agent() },
+            ["asks", "for", "more", "time"] => Event::WrapUpLonger { agent: agent() },
+            ["gives", "code", code] => Event::CodeGiven { agent: agent(), code: (*code).to_owned() },
             ["answers", call] => Event::OfferAnswered { offer: self.offer(call, words[0])? },
             ["misses", call, reason] => Event::OfferMissed {
                 offer: self.offer(call.trim_end_matches(':'), words[0])?,
@@ -316,6 +319,9 @@ impl Scene {
             Fact::TalkEnded { call, agent, by } => {
                 ("talks", format!("{} talked with {agent}, ended by {}", self.calls[&call], said(&by)))
             }
+            Fact::TalkCoded { call, agent, code, title, .. } => {
+                ("talks", format!("{agent} says of {}: {code} {title}", self.calls[&call]))
+            }
             Fact::AgentChanged { agent, state, reason, .. } => {
                 let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
                 ("agents", format!("{agent} is {}{reason}", said(&state)))
@@ -376,6 +382,7 @@ fn plain_queue() -> QueueRules {
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        after_talk: WrapUpRules { longest: Duration::from_secs(120), ..WrapUpRules::default() },
     }
 }
 
@@ -400,6 +407,13 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
         ["at", "most", limit] => queue.max_waiting = number(limit)? as u32,
         ["longest", "wait", secs, "s"] => queue.max_wait = Some(seconds(secs)?),
         ["ring", secs, "s"] => queue.ring = seconds(secs)?,
+        ["wrap-up", "forced"] => queue.after_talk.ends = WrapUpEnds::Forced,
+        ["wrap-up", "extended", "by", secs, "s"] => queue.after_talk.ends = WrapUpEnds::Extendable { more: seconds(secs)? },
+        ["wrap-up", "at", "most", secs, "s"] => queue.after_talk.longest = seconds(secs)?,
+        ["code", "required"] => queue.after_talk.code_required = true,
+        ["code", code, ..] => {
+            queue.after_talk.codes.insert(code.to_owned(), words[2..].join(" "));
+        }
         ["wrap-up", secs, "s"] => queue.wrap_up = seconds(secs)?,
         ["announce", "after", first, "s,", "then", "each", each, "s"] => queue.announce = Some((seconds(first)?, seconds(each)?)),
         _ => return Err(format!("queue rule not understood: {part}")),

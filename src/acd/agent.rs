@@ -3,6 +3,7 @@
 use super::deadlines::Timer;
 use super::groups::GroupNo;
 use super::queue::QueueNo;
+use super::wrap_up::{Held, LastTalk};
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Party};
@@ -61,8 +62,11 @@ pub(super) enum State {
         then: Wish,
     },
     WrapUp {
+        call: CallId,
+        queue: QueueNo,
         until: Moment,
         then: Wish,
+        held: Held,
     },
     /// With `until` it is a pause that ends by itself.
     OnBreak {
@@ -102,6 +106,7 @@ pub(super) struct Agent {
     on_duty_since: Option<Moment>,
     /// The place in the list of agents, from 0.
     pub listed_at: u32,
+    pub last_talk: Option<LastTalk>,
 }
 
 /// What follows from a missed offer, unless the agent wished something else meanwhile.
@@ -132,11 +137,23 @@ impl State {
         }
     }
 
+    /// When it ends by itself.
+    pub fn until(&self) -> Option<Moment> {
+        match self {
+            State::WrapUp { until, .. } => Some(*until),
+            State::OnBreak { until, .. } => *until,
+            State::Offline | State::Unreachable | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } => None,
+        }
+    }
+
     pub fn reason(&self) -> Option<&str> {
         match self {
             State::Unreachable => Some("unreachable"),
             State::OnBreak { reason, .. } => Some(reason),
-            State::Offline | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } | State::WrapUp { .. } => None,
+            State::WrapUp { held: Held::Longer, .. } => Some("longer"),
+            State::WrapUp { held: Held::ForCode, .. } => Some("code_missing"),
+            State::WrapUp { held: Held::ByTime, .. } => None,
+            State::Offline | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } => None,
         }
     }
 }
@@ -161,6 +178,7 @@ impl Agent {
             on_duty: Duration::ZERO,
             on_duty_since: None,
             listed_at: 0,
+            last_talk: None,
         }
     }
 
@@ -255,9 +273,11 @@ impl Acd {
     }
 
     pub(super) fn agent_wishes(&mut self, now: Moment, no: AgentNo, wish: Wish) {
+        let held = self.wrap_up_held(no).is_err();
         let agent = &mut self.agents[no];
         match &mut agent.state {
             State::Offered { then, .. } | State::Talking { then, .. } => *then = wish,
+            State::WrapUp { then, .. } if held => *then = wish,
             State::Ready { .. } if wish == Wish::Work => {}
             State::Offline | State::Unreachable | State::Ready { .. } | State::WrapUp { .. } | State::OnBreak { .. } => {
                 agent.misses_in_a_row = 0;
@@ -274,7 +294,6 @@ impl Acd {
             return;
         }
         let (queue, person, then) = (*queue, *person, then.clone());
-        let wrap_up = self.queues[queue].rules.wrap_up;
         if !self.callback_talk_ended(now, call) {
             return self.agent_goes_on(now, no, then);
         }
@@ -282,18 +301,7 @@ impl Acd {
             self.callbacks.keep_first_place(now, person, queue, no);
         }
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
-        if wrap_up.is_zero() || !self.agents[no].listed {
-            self.agent_goes_on(now, no, then);
-        } else {
-            self.agent_becomes(now, no, State::WrapUp { until: now + wrap_up, then });
-        }
-    }
-
-    pub(super) fn wrap_up_ends(&mut self, now: Moment, no: AgentNo) {
-        if let State::WrapUp { then, .. } = &self.agents[no].state {
-            let then = then.clone();
-            self.agent_goes_on(now, no, then);
-        }
+        self.wrap_up_begins(now, no, (call, queue), then);
     }
 
     pub(super) fn pause_ends(&mut self, now: Moment, no: AgentNo) {
@@ -371,9 +379,11 @@ impl Acd {
             State::Offered { .. } | State::Talking { .. } => {}
         }
         let changed = agent.state != state;
+        let goes_on = matches!((&agent.state, &state), (State::WrapUp { .. }, State::WrapUp { .. }));
         agent.state = state;
         if changed {
-            agent.since = now;
+            // A wrap-up that is made longer began when it began.
+            agent.since = if goes_on { agent.since } else { now };
             let (state, reason) = (agent.state.name(), agent.state.reason().map(str::to_owned));
             let fact = Fact::AgentChanged { agent: agent.id.clone(), region: agent.region, state, reason };
             self.record(fact);

@@ -19,10 +19,12 @@ mod queue;
 mod reload;
 mod snapshot;
 mod views;
+mod wrap_up;
 
 pub use callbacks::{CallbackView, Missed, Way};
 pub use invariants::Violation;
 pub use snapshot::RestoreError;
+pub use wrap_up::{Refused, WrapUpEnds, WrapUpRules};
 
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, AttemptEnd, Fact, MissReason, Party, QueueLeft, TaskEnd};
@@ -104,7 +106,7 @@ impl Acd {
             Event::OfferAnswered { offer } => self.offer_answered(now, offer),
             Event::OfferMissed { offer, reason } => self.offer_missed(now, offer, reason),
             Event::TalkEnded { agent, call, by } => self.talk_ended(now, &agent, call, by),
-            Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_ends(now, no)),
+            Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_done(now, no)),
             Event::CallMissed(missed) => self.call_missed(now, missed),
             Event::PersonServed { person } => self.person_served(now, person),
             Event::TaskTaken { task, agent } => self.task_taken(now, task, agent),
@@ -113,6 +115,8 @@ impl Acd {
             Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
             Event::TaskTried { task, end } => self.task_tried(now, task, end),
             Event::PersonRings { call, person } => self.person_rings(now, call, person),
+            Event::WrapUpLonger { agent } => self.of(&agent, |acd, no| acd.wrap_up_extended(now, no)),
+            Event::CodeGiven { agent, code } => self.code_given(now, &agent, code),
         }
     }
 
@@ -242,6 +246,15 @@ pub enum Event {
         task: TaskId,
         end: AttemptEnd,
     },
+    /// The agent asks for more time after the talk.
+    WrapUpLonger {
+        agent: AgentId,
+    },
+    /// What came of the agent's talk, the one that goes on or else the last, in a word of its queue.
+    CodeGiven {
+        agent: AgentId,
+        code: String,
+    },
 }
 
 /// What is to be done. A command leaves no choice to its executor.
@@ -308,6 +321,7 @@ pub struct QueueRules {
     /// First announcement after, then each.
     pub announce: Option<(Duration, Duration)>,
     pub seek: Seek,
+    pub after_talk: WrapUpRules,
 }
 
 /// How the search for an agent goes beyond what is required.
@@ -430,6 +444,8 @@ pub struct AgentView {
     /// Talks and missed offers of this life of the engine.
     pub served: u32,
     pub missed: u32,
+    /// When a pause or a wrap-up ends by itself.
+    pub until: Option<Moment>,
 }
 
 /// What a board shows of one queue.

@@ -78,6 +78,7 @@ impl Acd {
             reachable: agent.reachable,
             served: agent.served,
             missed: agent.missed,
+            until: agent.state.until(),
         }
     }
 

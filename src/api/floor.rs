@@ -88,6 +88,33 @@ pub async fn wrap_up_finish(State(house): State<Arc<House>>, Path(user): Path<St
     house.done(|reply| Request::AgentState { agent, wish: AgentWish::FinishWrapUp, reply }).await
 }
 
+/// The agent asks for more time after the talk; so much, and so long at most, as the queue allows.
+#[utoipa::path(post, path = "/api/v1/agents/{user}/wrap-up/extend", tag = "floor", params(("user" = String, Path)),
+    responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn wrap_up_extend(State(house): State<Arc<House>>, Path(user): Path<String>) -> Result<StatusCode, Fault> {
+    let agent = AgentId::from(user.as_str());
+    house.done(|reply| Request::AgentState { agent, wish: AgentWish::ExtendWrapUp, reply }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WrapUpCodeBody {
+    /// One of the queue's `wrap_up_codes`.
+    code: String,
+}
+
+/// What came of the agent's talk: the one that goes on, or else the last one.
+#[utoipa::path(post, path = "/api/v1/agents/{user}/wrap-up/code", tag = "floor", params(("user" = String, Path)),
+    request_body = WrapUpCodeBody, responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn wrap_up_code(
+    State(house): State<Arc<House>>,
+    Path(user): Path<String>,
+    Told(body): Told<WrapUpCodeBody>,
+) -> Result<StatusCode, Fault> {
+    let (agent, wish) = (AgentId::from(user.as_str()), AgentWish::Code { code: body.code });
+    house.done(|reply| Request::AgentState { agent, wish, reply }).await
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferBody {

@@ -67,6 +67,7 @@ impl Conductor {
             reachable: agent.reachable,
             served: agent.served,
             missed: agent.missed,
+            until_ms: agent.until.map(ms),
         });
         agents.collect()
     }

@@ -3,7 +3,7 @@
 use super::request::AgentWish;
 use crate::acd;
 use crate::clock::{Clock, Moment};
-use crate::config::{AgentPhone, Config, Dialled, Step};
+use crate::config::{AgentPhone, Config, Dialled, Step, WrapUp};
 use crate::facts::AttemptEnd;
 use crate::ids::*;
 use crate::ivr::{self, Script};
@@ -156,9 +156,20 @@ impl House {
             Some(AgentWish::Offline)
         } else if code == codes.finish_wrap_up {
             Some(AgentWish::FinishWrapUp)
+        } else if code == codes.extend_wrap_up {
+            Some(AgentWish::ExtendWrapUp)
         } else {
-            None
+            let code = code.strip_prefix(&codes.wrap_up_code).filter(|code| !code.is_empty())?;
+            Some(AgentWish::Code { code: code.to_owned() })
         }
+    }
+
+    /// Everything that agents may dial: with each of the queues' wrap-up codes.
+    fn feature_codes(&self) -> Vec<String> {
+        let Config { codes, queues, .. } = &self.config;
+        let given = queues.iter().flat_map(|queue| queue.wrap_up_codes.keys());
+        let given: BTreeSet<String> = given.map(|code| format!("{}{code}", codes.wrap_up_code)).collect();
+        codes.all().into_iter().map(str::to_owned).chain(given).collect()
     }
 
     /// What a code says about whom a callback reached.
@@ -206,7 +217,7 @@ impl House {
                 max_waiting: queue.max_waiting,
                 max_wait: some(queue.max_wait),
                 ring: queue.ring,
-                wrap_up: queue.wrap_up,
+                wrap_up: queue.wrap_up_time,
                 announce: some(queue.announce_after).map(|first| (first, queue.announce_every)),
                 seek: acd::Seek {
                     relax: queue.relax.iter().map(|relaxed| (relaxed.after, relaxed.requires.0.clone())).collect(),
@@ -214,6 +225,7 @@ impl House {
                     reserves_after: some(queue.reserves_after),
                     agents: queue.agents,
                 },
+                after_talk: after_talk(queue),
             };
             (queue.name.clone(), rules)
         });
@@ -289,7 +301,7 @@ impl House {
             trunks: trunks.collect(),
             accounts: sip::Accounts { listed: accounts.collect() },
             numbers: self.numbers.keys().cloned().collect(),
-            feature_codes: config.codes.all().iter().map(|code| (*code).to_owned()).collect(),
+            feature_codes: self.feature_codes(),
             limits: sip::Limits {
                 transactions: limits.transactions,
                 reserved_for_trunks: limits.reserved_for_trunks,
@@ -302,6 +314,19 @@ impl House {
             realm: "dozvon".to_owned(),
             product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
         }
+    }
+}
+
+fn after_talk(queue: &crate::config::Queue) -> acd::WrapUpRules {
+    acd::WrapUpRules {
+        ends: match queue.wrap_up {
+            WrapUp::FinishEarly => acd::WrapUpEnds::Early,
+            WrapUp::Forced => acd::WrapUpEnds::Forced,
+            WrapUp::Extendable => acd::WrapUpEnds::Extendable { more: queue.wrap_up_more },
+        },
+        codes: queue.wrap_up_codes.clone(),
+        code_required: queue.wrap_up_code_required,
+        longest: queue.wrap_up_longest,
     }
 }
 

@@ -410,6 +410,7 @@ mod tests {
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Default::default(),
+            after_talk: Default::default(),
         };
         let (always_ready, misses_to_break, reserve) = (false, 0, false);
         let anna = AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready, misses_to_break, reserve };

@@ -79,9 +79,16 @@ pub type Reply = oneshot::Sender<Result<(), Refusal>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentWish {
     Ready,
-    Break { reason: String },
+    Break {
+        reason: String,
+    },
     Offline,
     FinishWrapUp,
+    ExtendWrapUp,
+    /// What came of the talk.
+    Code {
+        code: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -383,11 +383,20 @@ impl Conductor {
         if self.acd.agent(&agent).is_none() {
             return Err(Refusal::NotFound(format!("agent {agent}")));
         }
+        let may = match &wish {
+            AgentWish::Ready | AgentWish::Break { .. } | AgentWish::Offline => Ok(()),
+            AgentWish::FinishWrapUp => self.acd.may_finish_wrap_up(&agent),
+            AgentWish::ExtendWrapUp => self.acd.may_extend_wrap_up(&agent),
+            AgentWish::Code { code } => self.acd.may_give_code(&agent, code),
+        };
+        may.map_err(|refused| Refusal::Invalid(refused.to_string()))?;
         self.work.push_back(Work::Acd(match wish {
             AgentWish::Ready => acd::Event::AgentReady { agent },
             AgentWish::Break { reason } => acd::Event::AgentOnBreak { agent, reason },
             AgentWish::Offline => acd::Event::AgentOffline { agent },
             AgentWish::FinishWrapUp => acd::Event::WrapUpDone { agent },
+            AgentWish::ExtendWrapUp => acd::Event::WrapUpLonger { agent },
+            AgentWish::Code { code } => acd::Event::CodeGiven { agent, code },
         }));
         Ok(())
     }

@@ -52,6 +52,8 @@ pub struct Agent {
     pub reachable: bool,
     pub served: u32,
     pub missed: u32,
+    /// When a pause or a wrap-up ends by itself.
+    pub until_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]

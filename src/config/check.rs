@@ -206,11 +206,38 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
             let message = "recordings kept for 0 days are none; write `record = false`, or at least 1 day";
             file.complain(queue.place("keep_recordings_days"), message);
         }
+        wrap_up_fits(file, queue);
         if queue.value.title.is_empty() {
             queue.value.title = queue.value.name.to_string();
         }
     }
     values(queues)
+}
+
+fn wrap_up_fits(file: &mut File, queue: &Placed<Queue>) {
+    let it = &queue.value;
+    for code in it.wrap_up_codes.keys() {
+        if !(1..=4).contains(&code.len()) || !code.bytes().all(|b| b.is_ascii_digit()) {
+            let message = format!("`{code}` is no wrap-up code; take 1 to 4 digits, which agents dial, such as {{ 1 = \"…\" }}");
+            file.complain(queue.place(&format!("wrap_up_codes.{code}")), message);
+        }
+    }
+    if it.wrap_up_code_required && it.wrap_up_codes.is_empty() {
+        let message = "a code is required, but there is none to give; add `wrap_up_codes`, or delete this key";
+        file.complain(queue.place("wrap_up_code_required"), message);
+    }
+    let may_be_longer = it.wrap_up == WrapUp::Extendable || it.wrap_up_code_required;
+    if may_be_longer && it.wrap_up_longest <= it.wrap_up_time {
+        let (longest, time) = (it.wrap_up_longest.as_secs(), it.wrap_up_time.as_secs());
+        let message = format!("the longest wrap-up ({longest} s) leaves no room beyond `wrap_up_s` ({time} s); write more");
+        file.complain(queue.place("wrap_up_longest_s"), message);
+    }
+    if it.wrap_up == WrapUp::Extendable && it.wrap_up_more.is_zero() {
+        file.complain(
+            queue.place("wrap_up_more_s"),
+            "an extension of 0 s is none; write at least 1, or `wrap_up = \"finish_early\"`",
+        );
+    }
 }
 
 /// `[[agent]]`, and what each agent of an `[[agents]]` group has.
@@ -644,7 +671,7 @@ fn limits(file: &mut File) -> Option<Limits> {
 fn codes(file: &mut File) -> Option<Codes> {
     let codes = file.table::<Codes>("codes")?;
     let mut seen = BTreeSet::new();
-    let keys = ["ready", "break", "offline", "finish_wrap_up", "voicemail", "wrong_number"];
+    let keys = ["ready", "break", "offline", "finish_wrap_up", "voicemail", "wrong_number", "wrap_up_code", "extend_wrap_up"];
     for (key, code) in keys.into_iter().zip(codes.value.all()) {
         let dialable = code.len() >= 2 && code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#');
         if !dialable {
@@ -652,6 +679,11 @@ fn codes(file: &mut File) -> Option<Codes> {
         }
         if !seen.insert(code) {
             file.complain(codes.place(key), format!("code `{code}` stands for two things; take another one"));
+        }
+        let before = &codes.value.wrap_up_code;
+        if code != before && code.starts_with(before.as_str()) {
+            let message = format!("`{code}` begins as `{before}`, which stands before wrap-up codes; take another one");
+            file.complain(codes.place(key), message);
         }
     }
     Some(codes.value)

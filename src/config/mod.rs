@@ -309,7 +309,7 @@ pub struct Queue {
     #[serde(rename = "ring_s", with = "seconds", default = "secs::<15>")]
     pub ring: Duration,
     #[serde(rename = "wrap_up_s", with = "seconds", default = "secs::<20>")]
-    pub wrap_up: Duration,
+    pub wrap_up_time: Duration,
     /// Zero: the place is never told.
     #[serde(rename = "announce_after_s", with = "seconds", default = "secs::<20>")]
     pub announce_after: Duration,
@@ -324,6 +324,32 @@ pub struct Queue {
     /// Ask the agent's phone to answer by itself.
     #[serde(default)]
     pub auto_answer: bool,
+    #[serde(default)]
+    pub wrap_up: WrapUp,
+    /// So much longer each time an agent asks.
+    #[serde(rename = "wrap_up_more_s", with = "seconds", default = "secs::<30>")]
+    pub wrap_up_more: Duration,
+    /// No wrap-up lasts longer, asked for or for want of a code.
+    #[serde(rename = "wrap_up_longest_s", with = "seconds", default = "secs::<180>")]
+    pub wrap_up_longest: Duration,
+    /// What may come of a talk: digits and title.
+    #[serde(default)]
+    pub wrap_up_codes: BTreeMap<String, String>,
+    #[serde(default)]
+    pub wrap_up_code_required: bool,
+}
+
+/// How a wrap-up ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrapUp {
+    /// By its time, or when the agent is done.
+    #[default]
+    FinishEarly,
+    /// By its time only.
+    Forced,
+    /// As `FinishEarly`, and an agent may ask for more.
+    Extendable,
 }
 
 impl Queue {
@@ -633,11 +659,17 @@ pub struct Codes {
     pub voicemail: String,
     #[serde(default = "code::<'6'>")]
     pub wrong_number: String,
+    /// Dialled with the digits of a wrap-up code behind it.
+    #[serde(default = "code::<'7'>")]
+    pub wrap_up_code: String,
+    #[serde(default = "code::<'8'>")]
+    pub extend_wrap_up: String,
 }
 
 impl Codes {
-    pub fn all(&self) -> [&str; 6] {
-        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up, &self.voicemail, &self.wrong_number]
+    pub fn all(&self) -> [&str; 8] {
+        let Self { ready, on_break, offline, finish_wrap_up, voicemail, wrong_number, wrap_up_code, extend_wrap_up } = self;
+        [ready, on_break, offline, finish_wrap_up, voicemail, wrong_number, wrap_up_code, extend_wrap_up]
     }
 }
 

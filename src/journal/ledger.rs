@@ -75,6 +75,7 @@ impl LedgerFold {
             | Fact::CallbackBegan { .. }
             | Fact::CallbackAttempted { .. }
             | Fact::CallbackPromised { .. }
+            | Fact::TalkCoded { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingFailed { .. }
             | Fact::RecordingPacked { .. }

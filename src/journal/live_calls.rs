@@ -173,6 +173,7 @@ impl LiveCalls {
             | Fact::PhonesWritten { .. }
             | Fact::CallbackAttempted { .. }
             | Fact::CallbackPromised { .. }
+            | Fact::TalkCoded { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingPacked { .. }
             | Fact::RecordingArchived { .. }

@@ -145,6 +145,7 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        after_talk: Default::default(),
     }
 }
 

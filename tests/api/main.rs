@@ -121,6 +121,8 @@ async fn what_agents_want_reaches_the_engine() {
         ("/api/v1/agents/line7/wrap-up/finish", Value::Null),
         ("/api/v1/agents/line7/transfer", json!({"route": "ambulance"})),
         ("/api/v1/agents/line7/recording", json!({"paused": true})),
+        ("/api/v1/agents/line7/wrap-up/extend", Value::Null),
+        ("/api/v1/agents/line7/wrap-up/code", json!({"code": "1"})),
         ("/api/v1/callbacks/task7/close", json!({"how": "reached"})),
     ] {
         let answer = house.post(path, body).await;
@@ -130,7 +132,8 @@ async fn what_agents_want_reaches_the_engine() {
     let asked = house.fake.asked.lock().unwrap().clone();
     let words = ["line7 ready", "line7 break обед", "line7 offline", "line7 finishes wrap-up", "line7 transfers to ambulance"];
     assert_eq!(asked[..5], words);
-    assert_eq!(asked[5..], ["line7 recording paused true", "task7 closed Reached", "drain"]);
+    let words = ["line7 recording paused true", "line7 extends wrap-up", "line7 gives code 1", "task7 closed Reached", "drain"];
+    assert_eq!(asked[5..], words);
 }
 
 #[tokio::test]

@@ -183,6 +183,36 @@ async fn feature_codes_and_the_api_change_what_an_agent_does() {
     assert_eq!(calls.len(), 2, "feature codes are no calls of citizens");
 }
 
+/// The wrap-up lasts until somebody knows what came of the talk: said from the phone, or over the API.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_of_a_talk_is_said_by_phone_and_by_api() {
+    let queues = "wrap_up_codes = { 1 = \"Записан\", 12 = \"Справка\" }\nwrap_up_code_required = true";
+    let line = Line::open(Plan { agents: vec![registers("boris")], wrap_up_s: 1, queues, ..Plan::default() }).await;
+    let phone = line.phone_that(20, ANSWERS);
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    for by_phone in [true, false] {
+        line.agent_is("boris", "ready", None).await;
+        let (citizen, talk) = line.talks_with(&phone).await;
+        talk.hang_up();
+        citizen.wait_ended().await.unwrap();
+        line.agent_is("boris", "wrap_up", Some("code_missing")).await;
+        for (path, body) in [("finish", json!(null)), ("code", json!({ "code": "2" }))] {
+            let refused = line.post(&format!("/api/v1/agents/boris/wrap-up/{path}"), body).await;
+            assert!(matches!(refused, Err(ureq::Error::StatusCode(409))), "{path} {refused:?}");
+        }
+        if by_phone {
+            phone.call(line.net.engine(), "*712", "boris").unwrap().wait_ended().await.unwrap();
+        } else {
+            line.post("/api/v1/agents/boris/wrap-up/code", json!({ "code": "1" })).await.unwrap();
+        }
+    }
+    line.agent_is("boris", "ready", None).await;
+    let codes: Vec<_> = line.calls().await.iter().map(|call| call["codes"].clone()).collect();
+    let said = |codes: &serde_json::Value| (codes[0]["code"].clone(), codes[0]["title"].clone(), codes[0]["agent"].clone());
+    let newest_first = [("1".into(), "Записан".into(), "boris".into()), ("12".into(), "Справка".into(), "boris".into())];
+    assert_eq!(codes.iter().map(said).collect::<Vec<_>>(), newest_first);
+}
+
 /// Where the phone registered last is where the agent sits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_phones_the_one_that_registered_last_rings() {

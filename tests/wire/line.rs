@@ -20,6 +20,8 @@ pub struct Plan {
     pub agents: Vec<Agent>,
     pub ring_s: u32,
     pub wrap_up_s: u32,
+    /// Further keys of every queue.
+    pub queues: &'static str,
     pub max_waiting: u32,
     /// Contracted channels of the citizens' trunk; 0: no limit.
     pub channels: u32,
@@ -48,6 +50,7 @@ impl Default for Plan {
             agents: vec![stands("anna", 20)],
             ring_s: 10,
             wrap_up_s: 0,
+            queues: "",
             max_waiting: 50,
             channels: 0,
             recording: false,
@@ -182,7 +185,7 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
-        let Self { store, standby, media, callbacks, .. } = self;
+        let Self { store, standby, media, callbacks, queues, .. } = self;
         let home = if callbacks.is_empty() { "" } else { "contact = \"127.61.N.15:5060\"\nwatch_s = 0" };
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
@@ -263,7 +266,8 @@ token_env = "WIRE_PASSWORD"
         );
         for queue in ["booking", "quiet", "home_visit", "drugs", "consultation", "appeals", "other"] {
             let record = queue != "quiet";
-            let keys = format!("ring_s = {ring_s}\nwrap_up_s = {wrap_up_s}\nmax_waiting = {max_waiting}\nrecord = {record}");
+            let keys =
+                format!("ring_s = {ring_s}\nwrap_up_s = {wrap_up_s}\nmax_waiting = {max_waiting}\nrecord = {record}\n{queues}");
             let _ = write!(config, "\n[[queue]]\nname = \"{queue}\"\nskill = \"talk\"\nannounce_after_s = 0\n{keys}\n");
         }
         for Agent { user, phone } in &self.agents {
