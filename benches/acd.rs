@@ -165,5 +165,6 @@ fn rules(teams: usize) -> Rules {
         agents: agents.collect(),
         callbacks: CallbackRules::default(),
         routing: Routing::installed(),
+        duty: Default::default(),
     }
 }

@@ -233,6 +233,15 @@ pub enum Fact {
         code: String,
         title: String,
     },
+    /// A supervisor said what this agent is to be, whatever the agent wished.
+    AgentOverridden {
+        agent: AgentId,
+        region: RegionId,
+        state: AgentStateName,
+        reason: Option<String>,
+        by: String,
+        why: String,
+    },
 }
 
 /// What a citizen chose instead of waiting.

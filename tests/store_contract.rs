@@ -427,7 +427,7 @@ proptest! {
     /// A batch leaves the very rows that its facts leave one by one, in both databases, whatever order they come in.
     #[test]
     fn a_batch_is_its_facts_one_by_one(
-        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..34), 1..80),
+        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..35), 1..80),
         batches in prop::collection::vec(1usize..40, 1..20),
     ) {
         let facts = numbered(0, (1..).zip(&steps).map(|(at, &(n, id, what))| (at, any_fact(n, id, what))).collect());
@@ -625,6 +625,10 @@ fn any_fact(n: u32, id: u64, what: usize) -> Fact {
             person: person(n),
         },
         30 => Fact::CallbackAttempted { task, call: CallId::of_callback(task, n), nth: 1, end: AttemptEnd::Busy },
+        33 => {
+            let (state, by, why) = (AgentStateName::OnBreak, "petrova".into(), "needed".into());
+            Fact::AgentOverridden { agent, region: REGION, state, reason: Some("training".into()), by, why }
+        }
         32 => Fact::TalkCoded { call: of, agent, queue, code: id.to_string(), title: "booked".into() },
         31 => Fact::CallbackPromised { task, call: of, booking: Some(Booking::Later), by: Moment::from_secs(9) },
         _ => Fact::HandoffSettled { handoff, call: of, result: HandoffResult::Booked { reference: format!("T{id}") } },

@@ -1,7 +1,9 @@
 //! One agent's day: offline, ready, offered, talking, wrapping up, on a break; and what a missed offer says about the agent.
 
 use super::deadlines::Timer;
+use super::duty::MissPolicy;
 use super::groups::GroupNo;
+use super::overrides::Override;
 use super::queue::QueueNo;
 use super::wrap_up::{Held, LastTalk};
 use super::{Acd, AgentRules};
@@ -9,18 +11,10 @@ use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Party};
 use crate::ids::{AgentId, CallId, OfferId, PersonId, RegionId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
-/// A busy phone is in use for something else; asking again at once would only hear 486 again.
-const BUSY_PAUSE: Duration = Duration::from_secs(5);
-/// A phone on do-not-disturb rejects within milliseconds: without a pause a lone agent would be rung at wire speed.
-const REJECTED_PAUSE: Duration = Duration::from_secs(1);
-/// A phone that fails is tried again after this, doubled with every failure in a row …
-const UNREACHABLE_PAUSE: Duration = Duration::from_secs(5);
-/// … up to this.
-const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Nobody sits at an `always_ready` phone to press "ready" after a break for missed offers.
 const UNATTENDED_BREAK: Duration = Duration::from_secs(60);
 
@@ -107,6 +101,10 @@ pub(super) struct Agent {
     /// The place in the list of agents, from 0.
     pub listed_at: u32,
     pub last_talk: Option<LastTalk>,
+    pub overridden: Option<Override>,
+    /// When the agent came to work lately; as many as rules ask about.
+    pub comings: VecDeque<Moment>,
+    pub left_alone_until: Option<Moment>,
 }
 
 /// What follows from a missed offer, unless the agent wished something else meanwhile.
@@ -179,6 +177,9 @@ impl Agent {
             on_duty_since: None,
             listed_at: 0,
             last_talk: None,
+            overridden: None,
+            comings: VecDeque::new(),
+            left_alone_until: None,
         }
     }
 
@@ -213,47 +214,46 @@ impl Agent {
         self.failures_in_a_row = 0;
     }
 
+    /// What was missed and how often they came counts no more.
+    pub fn forgives(&mut self) {
+        self.misses_in_a_row = 0;
+        self.comings.clear();
+        self.left_alone_until = None;
+    }
+
     /// Counts the miss, and says what its reason means for the agent.
-    fn judge_miss(&mut self, reason: MissReason) -> AfterMiss {
+    fn judge_miss(&mut self, reason: MissReason, policy: MissPolicy) -> AfterMiss {
         self.missed += 1;
-        let counts = match reason {
-            MissReason::NoAnswer | MissReason::Rejected | MissReason::Unreachable => true,
-            MissReason::Busy | MissReason::Unregistered => false,
-        };
-        if counts {
+        if policy.counts {
             self.misses_in_a_row = self.misses_in_a_row.saturating_add(1);
         }
-        if counts && self.misses_to_break > 0 && self.misses_in_a_row >= self.misses_to_break {
+        if policy.counts && self.misses_to_break > 0 && self.misses_in_a_row >= self.misses_to_break {
             self.misses_in_a_row = 0;
             return match self.always_ready {
                 true => AfterMiss::Pause("missed_offers", UNATTENDED_BREAK),
                 false => AfterMiss::Break("missed_offers"),
             };
         }
-        match reason {
-            MissReason::NoAnswer => {
-                self.failures_in_a_row = 0;
-                AfterMiss::Work
-            }
-            MissReason::Busy => {
-                self.failures_in_a_row = 0;
-                AfterMiss::Pause("busy", BUSY_PAUSE)
-            }
-            MissReason::Rejected => {
-                self.failures_in_a_row = 0;
-                AfterMiss::Pause("rejected", REJECTED_PAUSE)
-            }
+        let word = match reason {
+            MissReason::NoAnswer => "no_answer",
+            MissReason::Busy => "busy",
+            MissReason::Rejected => "rejected",
             // A static contact registers never: it is tried again like a phone that fails.
             MissReason::Unregistered if !self.always_ready => {
                 self.reachable = false;
-                AfterMiss::Unreachable
+                return AfterMiss::Unreachable;
             }
-            MissReason::Unregistered | MissReason::Unreachable => {
-                let doubled = UNREACHABLE_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(6));
-                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-                AfterMiss::Pause("unreachable", doubled.min(UNREACHABLE_PAUSE_MAX))
-            }
-        }
+            MissReason::Unregistered | MissReason::Unreachable => "unreachable",
+        };
+        let rest = if policy.longest_rest > policy.rest {
+            let doubled = policy.rest.saturating_mul(1 << self.failures_in_a_row.min(16));
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+            doubled.min(policy.longest_rest)
+        } else {
+            self.failures_in_a_row = 0;
+            policy.rest
+        };
+        if rest.is_zero() { AfterMiss::Work } else { AfterMiss::Pause(word, rest) }
     }
 }
 
@@ -263,7 +263,7 @@ impl Acd {
         let agent = &mut self.agents[no];
         agent.reachable = reachable;
         match (&agent.state, reachable) {
-            (State::Unreachable, true) => self.agent_goes_on(now, no, Wish::Work),
+            (State::Unreachable, true) => self.agent_comes_to_work(now, no),
             (State::Ready { .. }, false) => self.agent_becomes(now, no, State::Unreachable),
             // A ringing or talking phone ends by itself; the others are asked nothing meanwhile.
             (State::Ready { .. }, true) | (State::Unreachable, false) => {}
@@ -275,10 +275,18 @@ impl Acd {
     pub(super) fn agent_wishes(&mut self, now: Moment, no: AgentNo, wish: Wish) {
         let held = self.wrap_up_held(no).is_err();
         let agent = &mut self.agents[no];
+        if agent.overridden.as_ref().is_some_and(|order| order.awaited) {
+            return;
+        }
+        agent.overridden = None;
         match &mut agent.state {
             State::Offered { then, .. } | State::Talking { then, .. } => *then = wish,
             State::WrapUp { then, .. } if held => *then = wish,
             State::Ready { .. } if wish == Wish::Work => {}
+            State::Offline | State::Unreachable | State::OnBreak { .. } if wish == Wish::Work && agent.reachable => {
+                agent.misses_in_a_row = 0;
+                self.agent_comes_to_work(now, no);
+            }
             State::Offline | State::Unreachable | State::Ready { .. } | State::WrapUp { .. } | State::OnBreak { .. } => {
                 agent.misses_in_a_row = 0;
                 self.agent_goes_on(now, no, wish);
@@ -314,7 +322,8 @@ impl Acd {
     pub(super) fn agent_missed(&mut self, now: Moment, no: AgentNo, reason: MissReason) {
         let State::Offered { then, .. } = &self.agents[no].state else { return };
         let wish = then.clone();
-        let after = self.agents[no].judge_miss(reason);
+        let policy = self.duty.misses.of(reason);
+        let after = self.agents[no].judge_miss(reason, policy);
         match (wish, after) {
             (Wish::Work, AfterMiss::Pause(reason, length)) => {
                 self.agent_becomes(now, no, State::OnBreak { reason: reason.to_owned(), until: Some(now + length) });
@@ -377,6 +386,14 @@ impl Acd {
             State::OnBreak { until: Some(until), .. } => self.deadlines.set(*until, Timer::PauseEnds(no)),
             State::OnBreak { until: None, .. } | State::Offline | State::Unreachable => {}
             State::Offered { .. } | State::Talking { .. } => {}
+        }
+        match &state {
+            // Who works again does as they like.
+            State::Offered { .. } => agent.overridden = None,
+            State::Talking { .. } | State::WrapUp { .. } => {}
+            State::Offline | State::Unreachable | State::Ready { .. } | State::OnBreak { .. } => {
+                agent.overridden.iter_mut().for_each(|order| order.awaited = false);
+            }
         }
         let changed = agent.state != state;
         let goes_on = matches!((&agent.state, &state), (State::WrapUp { .. }, State::WrapUp { .. }));

@@ -9,11 +9,13 @@ mod callers;
 mod calling_back;
 mod deadlines;
 mod demand;
+mod duty;
 mod groups;
 mod invariants;
 mod life;
 mod matching;
 mod offers;
+mod overrides;
 mod pace;
 mod queue;
 mod reload;
@@ -22,7 +24,9 @@ mod views;
 mod wrap_up;
 
 pub use callbacks::{CallbackView, Missed, Way};
+pub use duty::{Duty, Flapping, MissPolicies, MissPolicy};
 pub use invariants::Violation;
+pub use overrides::{Order, Overridden, Override};
 pub use snapshot::RestoreError;
 pub use wrap_up::{Refused, WrapUpEnds, WrapUpRules};
 
@@ -64,6 +68,7 @@ pub struct Acd {
     turns: u64,
     violations: u64,
     commands: VecDeque<Command>,
+    duty: Duty,
 }
 
 impl Acd {
@@ -85,6 +90,7 @@ impl Acd {
             turns: 0,
             violations: 0,
             commands: VecDeque::new(),
+            duty: Duty::default(),
         }
     }
 
@@ -117,6 +123,10 @@ impl Acd {
             Event::PersonRings { call, person } => self.person_rings(now, call, person),
             Event::WrapUpLonger { agent } => self.of(&agent, |acd, no| acd.wrap_up_extended(now, no)),
             Event::CodeGiven { agent, code } => self.code_given(now, &agent, code),
+            Event::AgentOverridden { agent, order, by, why } => {
+                self.of(&agent, |acd, no| acd.agent_overridden(now, no, order, by, why));
+            }
+            Event::AgentTalks { agent, call, queue, person } => self.agent_talks(now, &agent, call, &queue, person),
         }
     }
 
@@ -255,6 +265,20 @@ pub enum Event {
         agent: AgentId,
         code: String,
     },
+    /// A supervisor's word over this agent, and why.
+    AgentOverridden {
+        agent: AgentId,
+        order: Order,
+        by: String,
+        why: String,
+    },
+    /// The agent is found in the talk of a call that came from this queue, whatever was thought of them.
+    AgentTalks {
+        agent: AgentId,
+        call: CallId,
+        queue: QueueId,
+        person: Option<PersonId>,
+    },
 }
 
 /// What is to be done. A command leaves no choice to its executor.
@@ -284,6 +308,7 @@ pub struct Rules {
     pub agents: BTreeMap<AgentId, AgentRules>,
     pub callbacks: CallbackRules,
     pub routing: Routing,
+    pub duty: Duty,
 }
 
 /// What holds for all queues.
@@ -446,6 +471,7 @@ pub struct AgentView {
     pub missed: u32,
     /// When a pause or a wrap-up ends by itself.
     pub until: Option<Moment>,
+    pub overridden: Option<Override>,
 }
 
 /// What a board shows of one queue.

@@ -79,6 +79,7 @@ impl Acd {
             served: agent.served,
             missed: agent.missed,
             until: agent.state.until(),
+            overridden: agent.overridden.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::House;
 use super::fault::{ErrorBody, Fault, Told};
+use crate::acd::Order;
 use crate::call::request::{AgentWish, Request};
 use crate::call::view::{Agent, Board};
 use crate::facts::{AttemptEnd, TaskEnd};
@@ -78,6 +79,44 @@ pub async fn agent_state(
     };
     let agent = AgentId::from(user.as_str());
     house.done(|reply| Request::AgentState { agent, wish, reply }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideBody {
+    state: Wish,
+    /// Of a break.
+    #[serde(default)]
+    reason: String,
+    /// Who says so.
+    by: String,
+    why: String,
+}
+
+/// A supervisor's word over an agent: at once, or after a talk; a phone that rings stops, a wrap-up or a pause ends. Until it has
+/// come true the agent's own wishes are refused, after that they count again; no registration of the phone undoes it.
+#[utoipa::path(post, path = "/api/v1/agents/{user}/override", tag = "floor", params(("user" = String, Path)),
+    request_body = OverrideBody, responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn agent_override(
+    State(house): State<Arc<House>>,
+    Path(user): Path<String>,
+    Told(body): Told<OverrideBody>,
+) -> Result<StatusCode, Fault> {
+    for (key, text) in [("reason", &body.reason), ("by", &body.by), ("why", &body.why)] {
+        if text.len() > MAX_REASON {
+            return Err(Fault::invalid(format!("`{key}` is too long"), format!("keep it under {MAX_REASON} bytes")));
+        }
+        if text.trim().is_empty() && key != "reason" {
+            return Err(Fault::invalid(format!("`{key}` is empty"), "who overrides an agent says who they are, and why"));
+        }
+    }
+    let order = match body.state {
+        Wish::Ready => Order::Ready,
+        Wish::Break => Order::Break { reason: body.reason },
+        Wish::Offline => Order::Offline,
+    };
+    let (agent, by, why) = (AgentId::from(user.as_str()), body.by, body.why);
+    house.done(|reply| Request::AgentOverride { agent, order, by, why, reply }).await
 }
 
 /// The agent is done with the wrap-up before its time.

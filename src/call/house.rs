@@ -151,7 +151,7 @@ impl House {
         if code == codes.ready {
             Some(AgentWish::Ready)
         } else if code == codes.on_break {
-            Some(AgentWish::Break { reason: "phone".to_owned() })
+            Some(AgentWish::Break { reason: self.config.breaks.first().map_or("phone", |first| &first.reason).to_owned() })
         } else if code == codes.offline {
             Some(AgentWish::Offline)
         } else if code == codes.finish_wrap_up {
@@ -159,17 +159,24 @@ impl House {
         } else if code == codes.extend_wrap_up {
             Some(AgentWish::ExtendWrapUp)
         } else {
+            let reason = |reason: &&crate::config::BreakReason| {
+                reason.key.as_ref().is_some_and(|key| code.strip_prefix(&codes.on_break) == Some(key))
+            };
+            if let Some(known) = self.config.breaks.iter().find(reason) {
+                return Some(AgentWish::Break { reason: known.reason.clone() });
+            }
             let code = code.strip_prefix(&codes.wrap_up_code).filter(|code| !code.is_empty())?;
             Some(AgentWish::Code { code: code.to_owned() })
         }
     }
 
-    /// Everything that agents may dial: with each of the queues' wrap-up codes.
+    /// Everything that agents may dial: with each of the queues' wrap-up codes, and each reason of a break.
     fn feature_codes(&self) -> Vec<String> {
-        let Config { codes, queues, .. } = &self.config;
+        let Config { codes, queues, breaks, .. } = &self.config;
         let given = queues.iter().flat_map(|queue| queue.wrap_up_codes.keys());
         let given: BTreeSet<String> = given.map(|code| format!("{}{code}", codes.wrap_up_code)).collect();
-        codes.all().into_iter().map(str::to_owned).chain(given).collect()
+        let reasons = breaks.iter().filter_map(|reason| reason.key.as_ref()).map(|key| format!("{}{key}", codes.on_break));
+        codes.all().into_iter().map(str::to_owned).chain(given).chain(reasons).collect()
     }
 
     /// What a code says about whom a callback reached.
@@ -255,7 +262,7 @@ impl House {
             }),
             place_kept: config.callbacks.place_kept,
         };
-        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing }
+        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing, duty: duty(config) }
     }
 
     fn of_region(&self, region: &crate::config::Region, now: Moment) -> acd::OfRegion {
@@ -314,6 +321,25 @@ impl House {
             realm: "dozvon".to_owned(),
             product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
         }
+    }
+}
+
+fn duty(config: &Config) -> acd::Duty {
+    let default = acd::MissPolicies::default();
+    let policy = |given: Option<crate::config::MissPolicy>, default| {
+        given.map_or(default, |it| acd::MissPolicy { rest: it.rest, longest_rest: it.longest_rest, counts: it.counts })
+    };
+    let given = &config.missed_offers;
+    let (times, within, rest) = (config.flapping.times, config.flapping.within, config.flapping.rest);
+    acd::Duty {
+        misses: acd::MissPolicies {
+            no_answer: policy(given.no_answer, default.no_answer),
+            busy: policy(given.busy, default.busy),
+            rejected: policy(given.rejected, default.rejected),
+            unregistered: policy(given.unregistered, default.unregistered),
+            unreachable: policy(given.unreachable, default.unreachable),
+        },
+        flapping: (times > 0).then_some(acd::Flapping { times, within, rest }),
     }
 }
 

@@ -44,7 +44,7 @@ struct KeptCall {
 }
 
 /// Count changes of each part's shape; a part of another shape is not read.
-const FOLDS_SHAPE: u8 = 2;
+const FOLDS_SHAPE: u8 = 3;
 const CALLS_SHAPE: u8 = 2;
 /// Of the whole; for good.
 const SNAPSHOT_SHAPE: u8 = 4;
@@ -419,6 +419,7 @@ mod tests {
             agents: BTreeMap::from([(agent(), anna)]),
             callbacks: CallbackRules::default(),
             routing: Default::default(),
+            duty: Default::default(),
         }
     }
 }

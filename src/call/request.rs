@@ -69,6 +69,14 @@ pub enum Request {
         end: AttemptEnd,
         reply: Reply,
     },
+    /// A supervisor says what an agent is to be.
+    AgentOverride {
+        agent: AgentId,
+        order: crate::acd::Order,
+        by: String,
+        why: String,
+        reply: Reply,
+    },
     Drain,
     /// End at once: calls and media stay as they are, for the next life to take over.
     HandOver,

@@ -36,6 +36,9 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let limits = limits(file);
     let codes = codes(file);
     let standby = standby(file, env, store.as_ref());
+    let breaks = breaks(file, codes.as_ref());
+    let missed_offers = missed_offers(file);
+    let flapping = flapping(file);
 
     let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
@@ -63,6 +66,9 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         limits: limits?,
         codes: codes?,
         standby: standby?,
+        breaks,
+        missed_offers: missed_offers?,
+        flapping: flapping?,
     })
 }
 
@@ -687,6 +693,68 @@ fn codes(file: &mut File) -> Option<Codes> {
         }
     }
     Some(codes.value)
+}
+
+/// Longest reason of a break, in bytes; it stands in every picture of the board.
+const MAX_REASON: usize = 100;
+
+fn breaks(file: &mut File, codes: Option<&Codes>) -> Vec<BreakReason> {
+    let breaks = file.list::<BreakReason>("break");
+    unique(file, "break", &breaks, "reason", |reason| reason.reason.clone());
+    let mut seen = BTreeSet::new();
+    for reason in &breaks {
+        if reason.value.reason.len() > MAX_REASON {
+            file.complain(reason.place("reason"), format!("the reason is too long; keep it under {MAX_REASON} bytes"));
+        }
+        let Some(key) = &reason.value.key else { continue };
+        if !(1..=2).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_digit()) {
+            file.complain(reason.place("key"), format!("`{key}` is no key for a reason; take 1 or 2 digits"));
+        } else if !seen.insert(key) {
+            file.complain(reason.place("key"), format!("key `{key}` stands for two reasons; take another one"));
+        }
+        let dialled = codes.map(|codes| format!("{}{key}", codes.on_break));
+        if let (Some(dialled), Some(codes)) = (&dialled, codes)
+            && (codes.all().contains(&dialled.as_str()) || dialled.starts_with(codes.wrap_up_code.as_str()))
+        {
+            file.complain(reason.place("key"), format!("`{dialled}` is a code for something else; take another key"));
+        }
+    }
+    values(breaks)
+}
+
+fn missed_offers(file: &mut File) -> Option<MissedOffers> {
+    let missed = file.table::<MissedOffers>("missed_offers")?;
+    for (key, policy) in missed.value.all() {
+        let Some(policy) = policy else { continue };
+        // A phone that rings takes its time; the others say no at once.
+        if key != "no_answer" && policy.rest.is_zero() {
+            let message =
+                "such a phone says so at once, and without a rest it would be rung without end; write a `rest_s` of at least 1";
+            file.complain(missed.place(key), message);
+        }
+        if !policy.longest_rest.is_zero() && policy.longest_rest < policy.rest {
+            file.complain(missed.place(key), "`longest_rest_s` is shorter than `rest_s`; write more, or delete it");
+        }
+        if policy.rest.max(policy.longest_rest) > Duration::from_secs(3600) {
+            file.complain(missed.place(key), "an agent would be left alone for over an hour; write at most 3600");
+        }
+    }
+    Some(missed.value)
+}
+
+fn flapping(file: &mut File) -> Option<Flapping> {
+    let flapping = file.table::<Flapping>("flapping")?;
+    let it = &flapping.value;
+    if it.times == 1 || it.times > 100 {
+        let message = format!("`times` is {}; write 2 to 100, or 0 for no damping", it.times);
+        file.complain(flapping.place("times"), message);
+    }
+    for (key, value) in [("within_s", it.within), ("rest_s", it.rest)] {
+        if !(1..=3600).contains(&value.as_secs()) {
+            file.complain(flapping.place(key), format!("`{key}` is {}; write 1 to 3600", value.as_secs()));
+        }
+    }
+    Some(flapping.value)
 }
 
 fn requirements_fit(file: &mut File, queue: &Placed<Queue>) {

@@ -57,6 +57,9 @@ pub struct Config {
     pub limits: Limits,
     pub codes: Codes,
     pub standby: Standby,
+    pub breaks: Vec<BreakReason>,
+    pub missed_offers: MissedOffers,
+    pub flapping: Flapping,
 }
 
 impl Config {
@@ -88,6 +91,11 @@ impl Config {
 
     pub fn queue(&self, queue: &QueueId) -> Option<&Queue> {
         self.queues.iter().find(|q| q.name == *queue)
+    }
+
+    /// A reason that agents may give for a break; `None` also if any word will do.
+    pub fn break_reason(&self, reason: &str) -> Option<&BreakReason> {
+        self.breaks.iter().find(|known| known.reason == reason)
     }
 
     pub fn route(&self, route: &RouteId) -> Option<&Route> {
@@ -640,6 +648,66 @@ pub struct Limits {
     /// How long events are kept in the outbox once every receiver has them.
     #[serde(rename = "outbox_days", with = "days", default = "secs::<{ 30 * 86_400 }>")]
     pub outbox: Duration,
+}
+
+/// A reason for a break.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakReason {
+    pub reason: String,
+    /// Who stays longer is overdue; zero: nobody is.
+    #[serde(rename = "longest_s", with = "seconds", default)]
+    pub longest: Duration,
+    /// Digit that agents dial behind the code for a break.
+    pub key: Option<String>,
+}
+
+/// What follows from a missed offer, by its reason; see `acd::MissPolicies`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissedOffers {
+    pub no_answer: Option<MissPolicy>,
+    pub busy: Option<MissPolicy>,
+    pub rejected: Option<MissPolicy>,
+    pub unregistered: Option<MissPolicy>,
+    pub unreachable: Option<MissPolicy>,
+}
+
+impl MissedOffers {
+    fn all(&self) -> [(&'static str, Option<MissPolicy>); 5] {
+        let Self { no_answer, busy, rejected, unregistered, unreachable } = *self;
+        [
+            ("no_answer", no_answer),
+            ("busy", busy),
+            ("rejected", rejected),
+            ("unregistered", unregistered),
+            ("unreachable", unreachable),
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissPolicy {
+    #[serde(rename = "rest_s", with = "seconds")]
+    pub rest: Duration,
+    /// Doubled with every such failure in a row up to this; zero: it does not grow.
+    #[serde(rename = "longest_rest_s", with = "seconds", default)]
+    pub longest_rest: Duration,
+    /// Whether it counts among `misses_to_break`.
+    pub counts: bool,
+}
+
+/// Who comes to work more often than `times` within a while is left alone for a while; 0: nobody is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flapping {
+    #[serde(default = "number::<6>")]
+    pub times: u32,
+    #[serde(rename = "within_s", with = "seconds", default = "secs::<60>")]
+    pub within: Duration,
+    #[serde(rename = "rest_s", with = "seconds", default = "secs::<60>")]
+    pub rest: Duration,
 }
 
 /// What an agent may dial from the phone.

@@ -76,6 +76,7 @@ impl LedgerFold {
             | Fact::CallbackAttempted { .. }
             | Fact::CallbackPromised { .. }
             | Fact::TalkCoded { .. }
+            | Fact::AgentOverridden { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingFailed { .. }
             | Fact::RecordingPacked { .. }

@@ -65,6 +65,7 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
                 (&HANDOFFS, handoff.0.into())
             }
             Fact::AgentChanged { .. }
+            | Fact::AgentOverridden { .. }
             | Fact::PhonesWritten { .. }
             | Fact::PersonForgotten { .. }
             | Fact::EngineStarted { .. }
@@ -356,6 +357,19 @@ impl Held {
                 row.set("taken_by", Value::Null);
                 row.set("taken", Value::Null);
             }),
+            Fact::AgentOverridden { agent, region, state, reason, by, why } => self.add(
+                &AGENT_OVERRIDES,
+                &[
+                    ("word", position.into()),
+                    ("region", region.0.into()),
+                    ("agent", agent.as_str().into()),
+                    ("at", at),
+                    ("state", word(state)),
+                    ("reason", reason.as_ref().into()),
+                    ("who", by.into()),
+                    ("why", why.into()),
+                ],
+            ),
             Fact::TalkCoded { call, agent, queue, code, title } => {
                 let given = [
                     ("given", position.into()),

@@ -94,6 +94,7 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::RecordingArchived { .. }
         | Fact::RecordingNotArchived { .. }
         | Fact::RecordingDeleted { .. }
-        | Fact::RecordingHeard { .. } => None,
+        | Fact::RecordingHeard { .. }
+        | Fact::AgentOverridden { .. } => None,
     }
 }

@@ -200,6 +200,22 @@ pub const AGENT_CHANGES: Table = Table {
     columns: &[("change", Int), ("region", Int), ("agent", Text), ("at", Int), ("state", Text), ("reason", Text)],
 };
 
+/// What supervisors said agents are to be.
+pub const AGENT_OVERRIDES: Table = Table {
+    name: "agent_overrides",
+    key: &["word"],
+    columns: &[
+        ("word", Int),
+        ("region", Int),
+        ("agent", Text),
+        ("at", Int),
+        ("state", Text),
+        ("reason", Text),
+        ("who", Text),
+        ("why", Text),
+    ],
+};
+
 pub const HANDOFFS: Table = Table {
     name: "handoffs",
     key: &["handoff"],
@@ -252,7 +268,7 @@ pub const FOLD_POSITION: Table =
     Table { name: "fold_position", key: &["stream"], columns: &[("stream", Text), ("position", Int)] };
 
 /// Every table; the position last, so that what is moved half is not taken for the whole.
-pub static TABLES: [&Table; 18] = [
+pub static TABLES: [&Table; 19] = [
     &CALLS,
     &OFFERS,
     &QUEUE_VISITS,
@@ -263,6 +279,7 @@ pub static TABLES: [&Table; 18] = [
     &RECORDING_HEARINGS,
     &CALLBACKS,
     &AGENT_CHANGES,
+    &AGENT_OVERRIDES,
     &HANDOFFS,
     &OUTBOX,
     &PEOPLE,

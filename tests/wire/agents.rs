@@ -213,6 +213,40 @@ async fn what_came_of_a_talk_is_said_by_phone_and_by_api() {
     assert_eq!(codes.iter().map(said).collect::<Vec<_>>(), newest_first);
 }
 
+/// It holds though the phone registers anew, until the agent's own next word; and a reason that is none is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_sends_an_agent_away_and_the_phone_does_not_undo_it() {
+    let line = Line::open(Plan { agents: vec![registers("boris")], breaks: &["обед", "учёба"], ..Plan::default() }).await;
+    let phone = line.phone_that(20, ANSWERS);
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    line.agent_is("boris", "ready", None).await;
+    let (citizen, talk) = line.talks_with(&phone).await;
+    let order = json!({ "state": "offline", "by": "petrova", "why": "конец смены" });
+    line.post("/api/v1/agents/boris/override", order).await.unwrap();
+    they_talk(&citizen, &talk).await;
+    let wish = line.post("/api/v1/agents/boris/state", json!({ "state": "ready" })).await;
+    assert!(matches!(wish, Err(ureq::Error::StatusCode(409))), "{wish:?}");
+    talk.hang_up();
+    let boris = line.agent_is("boris", "offline", None).await;
+    assert_eq!((&boris["overridden_by"], &boris["overridden_why"]), (&"petrova".into(), &"конец смены".into()));
+
+    phone.unregister().await.unwrap();
+    line.wait_for("boris to be unreachable", SOON, async || (line.agent("boris").await["reachable"] == false).then_some(()))
+        .await;
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    let back = async || (line.agent("boris").await["reachable"] == true).then_some(());
+    line.wait_for("boris to be reachable", SOON, back).await;
+    assert_eq!(line.agent("boris").await["state"], "offline");
+    phone.call(line.net.engine(), "*1", "boris").unwrap().wait_ended().await.unwrap();
+    assert_eq!(line.agent_is("boris", "ready", None).await["overridden_by"], serde_json::Value::Null);
+
+    let coffee = line.post("/api/v1/agents/boris/state", json!({ "state": "break", "reason": "кофе" })).await;
+    assert!(matches!(coffee, Err(ureq::Error::StatusCode(409))), "{coffee:?}");
+    phone.call(line.net.engine(), "*22", "boris").unwrap().wait_ended().await.unwrap();
+    assert_eq!(line.agent_is("boris", "on_break", Some("учёба")).await["overdue"], false);
+    line.wait_for("boris to be overdue", SOON, async || (line.agent("boris").await["overdue"] == true).then_some(())).await;
+}
+
 /// Where the phone registered last is where the agent sits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_phones_the_one_that_registered_last_rings() {

@@ -22,6 +22,8 @@ pub struct Plan {
     pub wrap_up_s: u32,
     /// Further keys of every queue.
     pub queues: &'static str,
+    /// Reasons for a break, of a second at most; their keys are 1, 2 …; none: any.
+    pub breaks: &'static [&'static str],
     pub max_waiting: u32,
     /// Contracted channels of the citizens' trunk; 0: no limit.
     pub channels: u32,
@@ -51,6 +53,7 @@ impl Default for Plan {
             ring_s: 10,
             wrap_up_s: 0,
             queues: "",
+            breaks: &[],
             max_waiting: 50,
             channels: 0,
             recording: false,
@@ -269,6 +272,9 @@ token_env = "WIRE_PASSWORD"
             let keys =
                 format!("ring_s = {ring_s}\nwrap_up_s = {wrap_up_s}\nmax_waiting = {max_waiting}\nrecord = {record}\n{queues}");
             let _ = write!(config, "\n[[queue]]\nname = \"{queue}\"\nskill = \"talk\"\nannounce_after_s = 0\n{keys}\n");
+        }
+        for (no, reason) in self.breaks.iter().enumerate() {
+            let _ = write!(config, "\n[[break]]\nreason = \"{reason}\"\nlongest_s = 1\nkey = \"{}\"\n", no + 1);
         }
         for Agent { user, phone } in &self.agents {
             let _ = write!(config, "\n[[agent]]\nuser = \"{user}\"\nskills = {{ talk = 50 }}\n{phone}\n");
