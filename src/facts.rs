@@ -367,6 +367,9 @@ pub enum QueueLeft {
     EngineFailed,
     /// Chose to be called back.
     CallbackBooked,
+    Closed,
+    NoAgents,
+    EstimateTooLong,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! What boards see of the floor: places, counts, tasks. The scenarios speak of commands and facts only.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way};
+use dozvon::acd::{Acd, AgentRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way, WhileWaiting};
 use dozvon::clock::Moment;
 use dozvon::facts::{MissReason, Outcome, Party};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -92,11 +92,11 @@ impl Floor {
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 100,
-            max_wait: None,
             ring: Duration::from_secs(15),
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Seek::default(),
+            while_waiting: WhileWaiting::default(),
             after_talk: Default::default(),
         };
         let one = AgentRules {

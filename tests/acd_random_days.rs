@@ -3,7 +3,7 @@
 
 use dozvon::acd::{
     Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, MissPolicies, MissPolicy, Missed, Order,
-    QueueRules, Routing, Rules, Seek, Way, WrapUpEnds, WrapUpRules,
+    Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -112,6 +112,8 @@ struct NaiveFloor {
     reached: u32,
     /// Offers written down for which no phone was told to ring yet.
     unrung: BTreeSet<OfferId>,
+    /// The wait that a caller was told last.
+    told: BTreeMap<CallId, Duration>,
 }
 
 #[derive(Clone)]
@@ -227,6 +229,10 @@ impl Day {
             92..94 => self.a_citizen_is_dialled(),
             98 if self.dice.below(20) == 0 => self.a_new_life(),
             98 if self.dice.below(4) == 0 => self.an_agent_is_found_talking(),
+            98 => {
+                let (queue, open) = (self.queue(), self.dice.below(3) > 0);
+                self.send(Event::QueueOpens { queue, open });
+            }
             _ => self.reload(),
         }
     }
@@ -391,12 +397,12 @@ impl Day {
                     target: Duration::from_secs(dice.below(60)),
                     priority: dice.below(2) as u8,
                     max_waiting: dice.below(30) as u32,
-                    max_wait: (dice.below(2) == 0).then(|| Duration::from_secs(dice.below(120))),
                     ring: Duration::from_secs(dice.below(20)),
                     wrap_up: Duration::from_secs(dice.below(10)),
                     announce: (dice.below(2) == 0)
                         .then(|| (Duration::from_secs(dice.below(9)), Duration::from_secs(dice.below(9)))),
                     seek: seek(dice, skills),
+                    while_waiting: while_waiting(dice),
                     after_talk: after_talk(dice),
                 };
                 queues.insert(QueueId::from(format!("queue{no}").as_str()), rules);
@@ -512,11 +518,19 @@ impl Day {
                     floor.old_offers.last() == Some(&offer) || floor.offers.get(&offer).is_some_and(|(of, _)| *of == call);
                 assert!(known, "{place}: withdraws what does not ring");
             }
-            Command::Announce { call, position, .. } => {
+            Command::Announce { call, position, wait, fewer_agents } => {
                 assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
                 assert!(position >= 1, "{place}");
+                let before = wait.and_then(|wait| floor.told.insert(call, wait));
+                let grew = before.is_some_and(|before| wait.is_some_and(|wait| wait > before));
+                assert_eq!(grew, fewer_agents, "{place}: told {before:?} before");
             }
             Command::Overflow { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
+            Command::ToRoute { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
+            Command::Say { call, .. } | Command::PromiseCallback { call } => {
+                assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
+            }
+            Command::Moved { call, queue } => assert_eq!(floor.callers[&call].queue, queue, "{place}: waits elsewhere"),
             Command::CallBack { call, task, queue, .. } => {
                 assert_eq!(floor.calls_out.insert(call, (task, queue)).map(|(task, _)| task), Some(task), "{place}: not begun");
             }
@@ -531,6 +545,7 @@ impl Day {
     fn note(&mut self, fact: Fact, place: &str) {
         match fact {
             Fact::QueueEntered { call, queue, priority, urgent } => {
+                self.floor.told.remove(&call);
                 let caller = NaiveCaller { queue, urgent, priority, offered: false };
                 assert!(self.floor.callers.insert(call, caller).is_none(), "{place}: waits twice");
                 // Whoever changed the queue has not ended.
@@ -781,6 +796,37 @@ fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {
         prefers: prefers.then(|| requirement(dice)),
         reserves_after: reserves.then(|| Duration::from_secs(dice.below(30))),
         agents: ordered.then(|| AgentOrder::ALL[dice.below(AgentOrder::ALL.len() as u64) as usize]),
+    }
+}
+
+fn while_waiting(dice: &mut Dice) -> WhileWaiting {
+    let rule = |dice: &mut Dice| {
+        let mut named = [false; 5].map(|_| dice.below(3) == 0);
+        named[dice.below(5) as usize] = true;
+        let when = When {
+            waited: named[0].then(|| Duration::from_secs(dice.below(120))),
+            ahead: named[1].then(|| dice.below(20) as u32),
+            estimate: named[2].then(|| Duration::from_secs(dice.below(100))),
+            no_agents: named[3],
+            closed: named[4],
+        };
+        let then = match dice.below(8) {
+            0 => Then::Say("all-busy".into()),
+            1 => Then::PromiseCallback,
+            2 => Then::Say("long-wait".into()),
+            3 => Then::Route("hospital".into()),
+            4 => Then::Robot,
+            _ => Then::Queue(format!("queue{}", dice.below(7)).as_str().into()),
+        };
+        Overflow { when, then }
+    };
+    let lines = dice.below(4) * dice.below(2);
+    WhileWaiting {
+        overflow: (0..lines).map(|_| rule(dice)).collect(),
+        closed: dice.below(12) == 0,
+        let_go_at_closing: dice.below(2) == 0,
+        place_untold: dice.below(2) == 0,
+        texts: (0..dice.below(3)).map(|no| format!("text{no}").as_str().into()).collect(),
     }
 }
 

@@ -11,7 +11,7 @@
 
 use dozvon::acd::{
     Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, MissPolicy, Missed, OfRegion, Order,
-    QueueRules, Routing, Rules, Seek, Way, WrapUpEnds, WrapUpRules,
+    Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -184,6 +184,11 @@ impl Scene {
             ["queued", "for", queue, more @ ..] => self.queued(words[0], queue, more)?,
             ["leaves", why] => Event::CallerLeft { call: self.call(words[0])?, why: word::<QueueLeft>(why)? },
             ["missed", outcome, "after", secs, "s", more @ ..] => self.missed(words[0], outcome, secs, more)?,
+            [word @ ("opens" | "closes")] => {
+                let (queue, open) = (QueueId::from(words[0]), *word == "opens");
+                self.rules.queues.get_mut(&queue).ok_or("no such queue")?.while_waiting.closed = !open;
+                Event::QueueOpens { queue, open }
+            }
             ["dialled:", end] => Event::CallbackAttempted { call: self.call(words[0])?, end: word::<AttemptEnd>(end)? },
             ["rings", "as", person] => Event::PersonRings { call: self.call(words[0])?, person: self.person(person)? },
             ["served"] => Event::PersonServed { person: self.person(words[0])? },
@@ -304,13 +309,18 @@ impl Scene {
             Command::Withdraw { offer, .. } => {
                 Some(format!("withdraw {} from {}", self.parties[&offer].0, self.parties[&offer].1))
             }
-            Command::Announce { call, position, wait: None } => Some(format!("tell {}: place {position}", self.calls[&call])),
-            Command::Announce { call, position, wait: Some(wait) } => {
-                Some(format!("tell {}: place {position}, {} s", self.calls[&call], wait.as_secs()))
+            Command::Announce { call, position, wait: None, .. } => Some(format!("tell {}: place {position}", self.calls[&call])),
+            Command::Announce { call, position, wait: Some(wait), fewer_agents } => {
+                let why = if fewer_agents { ", fewer agents" } else { "" };
+                Some(format!("tell {}: place {position}, {} s{why}", self.calls[&call], wait.as_secs()))
             }
             Command::Overflow { call, queue, why } => {
                 Some(format!("overflow {} from {queue}: {}", self.calls[&call], said(&why)))
             }
+            Command::Say { call, prompt } => Some(format!("say to {}: {prompt}", self.calls[&call])),
+            Command::PromiseCallback { call } => Some(format!("promise {} a callback", self.calls[&call])),
+            Command::Moved { call, queue } => Some(format!("move {} to {queue}", self.calls[&call])),
+            Command::ToRoute { call, queue, route } => Some(format!("hand {} from {queue} to route {route}", self.calls[&call])),
             Command::CallBack { call, queue, .. } => Some(format!("call back {} in {queue}", self.calls[&call])),
             Command::CallbackOff { call } => Some(format!("call off {}", self.calls[&call])),
             Command::Record(fact) => {
@@ -405,11 +415,11 @@ fn plain_queue() -> QueueRules {
         target: Duration::from_secs(20),
         priority: 0,
         max_waiting: 100,
-        max_wait: None,
         ring: Duration::from_secs(15),
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
         after_talk: WrapUpRules { longest: Duration::from_secs(120), ..WrapUpRules::default() },
     }
 }
@@ -433,7 +443,16 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
         ["target", secs, "s"] => queue.target = seconds(secs)?,
         ["priority", level] => queue.priority = number(level)? as u8,
         ["at", "most", limit] => queue.max_waiting = number(limit)? as u32,
-        ["longest", "wait", secs, "s"] => queue.max_wait = Some(seconds(secs)?),
+        ["longest", "wait", secs, "s"] => {
+            let when = When { waited: Some(seconds(secs)?), ..When::default() };
+            queue.while_waiting.overflow.push(Overflow { when, then: Then::Robot });
+        }
+        ["overflow", ..] => queue.while_waiting.overflow.push(overflow(&part["overflow".len()..])?),
+        ["no", "overflow"] => queue.while_waiting.overflow.clear(),
+        ["closed"] => queue.while_waiting.closed = true,
+        ["lets", "go", "at", "closing"] => queue.while_waiting.let_go_at_closing = true,
+        ["place", "untold"] => queue.while_waiting.place_untold = true,
+        ["texts", ref texts @ ..] => queue.while_waiting.texts = texts.iter().map(|text| (*text).into()).collect(),
         ["ring", secs, "s"] => queue.ring = seconds(secs)?,
         ["wrap-up", "forced"] => queue.after_talk.ends = WrapUpEnds::Forced,
         ["wrap-up", "extended", "by", secs, "s"] => queue.after_talk.ends = WrapUpEnds::Extendable { more: seconds(secs)? },
@@ -447,6 +466,31 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
         _ => return Err(format!("queue rule not understood: {part}")),
     }
     Ok(())
+}
+
+/// `closed and waited 60 s then queue drugs`
+fn overflow(text: &str) -> Said<Overflow> {
+    let (conditions, then) = text.split_once(" then ").ok_or("then")?;
+    let mut when = When::default();
+    for condition in conditions.split(" and ") {
+        match condition.split_whitespace().collect::<Vec<_>>()[..] {
+            ["waited", secs, "s"] => when.waited = Some(seconds(secs)?),
+            ["ahead", count] => when.ahead = Some(number(count)? as u32),
+            ["estimate", secs, "s"] => when.estimate = Some(seconds(secs)?),
+            ["no", "agents"] => when.no_agents = true,
+            ["closed"] => when.closed = true,
+            _ => return Err(format!("condition not understood: {condition}")),
+        }
+    }
+    let then = match then.split_whitespace().collect::<Vec<_>>()[..] {
+        ["say", prompt] => Then::Say(prompt.into()),
+        ["queue", queue] => Then::Queue(queue.into()),
+        ["route", route] => Then::Route(route.into()),
+        ["promise", "a", "callback"] => Then::PromiseCallback,
+        ["robot"] => Then::Robot,
+        _ => return Err(format!("action not understood: {then}")),
+    };
+    Ok(Overflow { when, then })
 }
 
 fn requirement(text: &str) -> Said<Requirement> {

@@ -30,5 +30,5 @@ fn a_script_that_does_not_fit_is_named_with_file_line_and_remedy() {
         .unwrap();
     assert!(!checked.status.success());
     let told = String::from_utf8_lossy(&checked.stderr);
-    assert!(told.contains("122.yaml:82: the configuration has no queue `drugs`; add it there, or use one of:"), "{told}");
+    assert!(told.contains("122.yaml:96: the configuration has no queue `drugs`; add it there, or use one of:"), "{told}");
 }

@@ -30,6 +30,22 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[[queue]]\nname = \"x\"\nring_s = 1", 14, &["cannot be answered", "write 10 to 30"]),
         ("[[queue]]\nname = \"x\"\ntarget_s = 0", 14, &["write at least 1"]),
         ("[[queue]]\nname = \"x\"\nkeep_recordings_days = 0", 14, &["write `record = false`"]),
+        ("[[queue]]\nname = \"x\"\nmax_wait_s = 9", 14, &["[[queue]] knows no key `max_wait_s`", "`overflow`"]),
+        ("[[queue]]\nname = \"x\"\ncalendar = \"main\"", 14, &["calendar `main` is not defined"]),
+        ("[[queue]]\nname = \"x\"\nat_closing = \"overflow\"", 14, &["never closes", "name its `calendar`"]),
+        ("[[queue]]\nname = \"x\"\nannounce_after_s = 0\nannounce_texts = [\"a\"]", 15, &["never said", "write at least 10"]),
+        ("[[queue]]\nname = \"x\"\noverflow = [{ then = \"robot\" }]", 14, &["holds for everybody", "`waited_s`"]),
+        ("[[queue]]\nname = \"x\"\noverflow = [{ closed = true, then = \"robot\" }]", 14, &["never closes", "delete this line"]),
+        ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = \"bar\" }]", 14, &["`overflow`", "`promise_callback`"]),
+        ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = { queue = \"x\" } }]", 14, &["into itself"]),
+        (
+            "[[queue]]\nname = \"x\"\noverflow = [\n{ ahead = 5, then = \"robot\" },\n{ ahead = 9, then = { queue = \"y\" } }]",
+            16,
+            &["queue `y` is not defined; queues are: therapy, x"],
+        ),
+        ("[[queue]]\nname = \"x\"\noverflow = [{ ahead = 5, then = { route = \"y\" } }]", 14, &["route `y` is not defined"]),
+        ("[[calendar]]\nname = \"c\"\nopen = {}\nholidays = \"prussia\"", 15, &["`prussia` cannot be read", "write \"russia\""]),
+        ("[[calendar]]\nname = \"c\"\nopen = {}\nexceptions = { \"2026\" = \"closed\" }", 15, &["`2026` is no date"]),
         ("[recording]\nkeep_days = 0", 13, &["write `enabled = false`"]),
         ("[recording]\nkey_dir = \"/k\"\nkey_env = \"K\"", 14, &["`key_dir` and `key_env` exclude each other; keep one"]),
         ("[archive]\nkind = \"tape\"", 13, &["[archive] `kind`", "`s3`"]),
@@ -273,6 +289,29 @@ fn a_requirement_is_a_table_of_levels_or_an_expression() {
     assert_eq!(queue("b").requires.0.to_string(), "therapy >= 5 and tatar >= 1");
     assert_eq!(queue("b").relax[0].requires.0.to_string(), "therapy >= 1");
     assert_eq!(queue("b").relax[0].after, std::time::Duration::from_secs(30));
+}
+
+#[test]
+fn overflow_lists_that_go_round_are_told_and_only_once() {
+    let queue = |name: &str, to: &str| {
+        format!("[[queue]]\nname = \"{name}\"\noverflow = [{{ waited_s = 60, then = {{ queue = \"{to}\" }} }}]\n")
+    };
+    let circles = |queues: &[(&str, &str)]| {
+        let lists: String = queues.iter().map(|(name, to)| queue(name, to)).collect();
+        let circles = parse(&format!("{SOUND}{lists}")).unwrap().overflow_circles();
+        circles.into_iter().map(|way| way.iter().map(QueueId::as_str).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(circles(&[("a", "b"), ("b", "therapy")]), [""; 0]);
+    assert_eq!(circles(&[("a", "b"), ("b", "a")]), ["a b a"]);
+    assert_eq!(circles(&[("x", "a"), ("a", "b"), ("b", "c"), ("c", "a")]), ["a b c a"]);
+}
+
+#[test]
+fn queues_from_which_lists_lead_to_a_callback_are_known() {
+    let lists = "[[queue]]\nname = \"a\"\noverflow = [{ ahead = 5, then = { queue = \"b\" } }]\n\
+                 [[queue]]\nname = \"b\"\noverflow = [{ estimate_s = 60, then = \"promise_callback\" }]\n";
+    let config = parse(&format!("{SOUND}{lists}")).unwrap();
+    assert_eq!(config.queues_that_call_back(), ["a", "b"].map(QueueId::from).into());
 }
 
 fn parse(text: &str) -> Result<Config, dozvon::config::ConfigErrors> {

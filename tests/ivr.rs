@@ -132,6 +132,10 @@ enum Doing {
     RouteFails,
     Booked(bool),
     Announce(u32),
+    Say,
+    PromiseCallback,
+    Move,
+    Routed,
 }
 
 fn any_doing() -> impl Strategy<Value = Doing> {
@@ -145,6 +149,7 @@ fn any_doing() -> impl Strategy<Value = Doing> {
         1 => Just(Doing::RouteFails),
         2 => any::<bool>().prop_map(Doing::Booked),
         1 => (0..200u32).prop_map(Doing::Announce),
+        1 => prop::sample::select(vec![Doing::Say, Doing::PromiseCallback, Doing::Move, Doing::Routed]),
     ]
 }
 
@@ -192,10 +197,25 @@ impl Caller {
                 let route = self.route.clone().unwrap_or_else(|| "nowhere".into());
                 self.event(Event::RouteFailed { route, end: RouteEnd::Busy });
             }
+            Doing::Say => self.event(Event::Say { prompt: "all-busy".into() }),
+            Doing::PromiseCallback => self.event(Event::PromiseCallback),
+            Doing::Move if self.queue.is_some() && self.route.is_none() => {
+                self.queue = Some("appeals".into());
+                self.event(Event::Moved { queue: "appeals".into() });
+            }
+            Doing::Routed if self.queue.is_some() && self.route.is_none() => {
+                self.route = Some("ambulance".into());
+                self.event(Event::Routed { queue: self.queue.clone().unwrap() });
+            }
+            Doing::Move | Doing::Routed => {}
             Doing::Booked(true) => self.event(Event::CallbackBooked { within: Duration::from_secs(3000) }),
             Doing::Booked(false) => self.event(Event::CallbackRefused),
             Doing::Announce(position) => {
-                self.event(Event::Announce { position: *position, wait: Some(Duration::from_secs(u64::from(*position) * 20)) });
+                self.event(Event::Announce {
+                    position: *position,
+                    wait: Some(Duration::from_secs(u64::from(*position) * 20)),
+                    fewer_agents: false,
+                });
             }
         }
     }
@@ -229,6 +249,7 @@ impl Caller {
                 Command::Transfer { route } => (self.queue, self.route) = (None, Some(route.clone())),
                 Command::HangUp { outcome } => (self.queue, self.route, self.end) = (None, None, Some(*outcome)),
                 Command::Fact(Fact::RobotAtNode { .. }) => (self.queue, self.route) = (None, None),
+                Command::LeaveQueue { .. } => (self.queue, self.route) = (None, None),
                 Command::Answer
                 | Command::EarlyMedia
                 | Command::Music(_)
@@ -325,12 +346,24 @@ impl Scene {
             ["closed"] => Event::Hours { open: false },
             ["full"] => Event::Overflowed { queue: self.queue.clone().unwrap(), why: QueueLeft::Full },
             ["full", other] => Event::Overflowed { queue: QueueId::from(*other), why: QueueLeft::Full },
+            ["closed", "queue"] => Event::Overflowed { queue: self.queue.clone().unwrap(), why: QueueLeft::Closed },
+            ["acd", "says", prompt] => Event::Say { prompt: PromptId::from(*prompt) },
+            ["acd", "promises", "a", "callback"] => Event::PromiseCallback,
+            ["acd", "moves", "to", queue] => {
+                self.queue = Some(QueueId::from(*queue));
+                Event::Moved { queue: QueueId::from(*queue) }
+            }
+            ["acd", "dials", route] => {
+                self.route = Some(RouteId::from(*route));
+                Event::Routed { queue: self.queue.clone().unwrap() }
+            }
             ["route", "fails"] => Event::RouteFailed { route: self.route.clone().unwrap(), end: RouteEnd::Busy },
             ["route", other, "fails"] => Event::RouteFailed { route: RouteId::from(*other), end: RouteEnd::Busy },
-            ["place", position] => Event::Announce { position: position.parse().unwrap(), wait: None },
+            ["place", position] => Event::Announce { position: position.parse().unwrap(), wait: None, fewer_agents: false },
             ["place", position, "wait", minutes] => Event::Announce {
                 position: position.parse().unwrap(),
                 wait: Some(Duration::from_secs(60 * minutes.parse::<u64>().unwrap())),
+                fewer_agents: false,
             },
             ["hangs", "up"] | ["agent", "answers"] => Event::Stopped,
             ["time", "passes"] => return self.robot.handle_timeout(now),
@@ -364,6 +397,9 @@ impl Scene {
                     format!("transfer {route}")
                 }
                 Command::HangUp { outcome } => format!("hang up {}", outcome.as_str()),
+                Command::LeaveQueue { why } => {
+                    format!("leave the queue: {}", serde_json::to_value(why).unwrap().as_str().unwrap())
+                }
                 Command::BookCallback { queue, booking } => format!("book {booking:?} in {queue}").to_lowercase(),
                 Command::Fact(Fact::RobotAtNode { node, .. }) => {
                     nodes.insert(node.clone());
@@ -429,6 +465,7 @@ fn known() -> Known {
         queues: ["booking", "home_visit", "drugs", "consultation", "appeals", "other", "main"].map(QueueId::from).into(),
         routes: [RouteId::from("ambulance")].into(),
         calendars: ["main".to_owned()].into(),
+        calling_back: BTreeSet::new(),
     }
 }
 

@@ -57,7 +57,16 @@ fn each_fault_is_told_with_its_line_and_its_remedy() {
         (r#"repeat: "1""#, r#"repeat: "A""#, "7: `A` cannot be pressed"),
         ("operator: line", "operator: line, tries: 0", "6: `tries` is 0; choose 1…9"),
         ("operator: line", "operator: line, timeout_s: 61", "6: `timeout_s` is 61; choose 1…60"),
-        (r#"{ "9": ambulance }"#, r#"{ "9": menu }"#, "7: the key `9` leads from a queue to a menu"),
+        (
+            r#"{ "9": ambulance }"#,
+            r#"{ "9": notice }"#,
+            "7: the key `9` leads from a queue to a notice; from a queue a key may lead to",
+        ),
+        (
+            r#"repeat: "1","#,
+            r#"repeat: "1", callback: busy,"#,
+            "7: `callback` leads to `busy`, where nobody is promised a call; let it lead to a callback node",
+        ),
         (
             "goto: { node: closed }",
             "callback: { book: place }",
@@ -119,6 +128,21 @@ fn a_queue_needs_the_words_that_tell_the_place() {
     );
 }
 
+#[test]
+fn a_queue_whose_list_leads_to_a_callback_needs_something_to_offer() {
+    let known = Known { calling_back: ["main".into()].into(), ..known() };
+    let errors = check_scripts([("example", GOOD)], &known).unwrap_err();
+    assert!(
+        print(&errors).starts_with(
+            "example.yaml:7: the overflow list of `main` leads to a callback, and `line` to none; add `callback: …`"
+        )
+    );
+    let text =
+        GOOD.replace(r#"repeat: "1","#, r#"repeat: "1", callback: call-me,"#) + "  call-me: { callback: { book: later } }\n";
+    let known = Known { prompts: dozvon::ivr::speak::within_prompts().chain(known.prompts.clone()).collect(), ..known };
+    check_scripts([("example", text.as_str())], &known).unwrap_or_else(|errors| panic!("{}", print(&errors)));
+}
+
 /// Editors trust the schema, so it names just the kinds and fields that the engine reads.
 #[test]
 fn the_schema_for_editors_names_the_fields_that_are_read() {
@@ -148,6 +172,7 @@ fn known() -> Known {
         queues: ["main".into()].into(),
         routes: ["103".into()].into(),
         calendars: ["main".to_owned()].into(),
+        calling_back: BTreeSet::new(),
     }
 }
 

@@ -50,6 +50,7 @@ on_every_store![
     a_dead_receiver_holds_up_nobody_else,
     events_name_no_citizen,
     the_agents_day_is_listed,
+    visits_and_talks_are_counted_over_the_calls_of_a_span,
     whom_we_owe_nothing_is_forgotten_in_time,
     old_events_go_when_everybody_has_them,
     what_no_database_can_hold_holds_up_nothing,
@@ -288,6 +289,22 @@ async fn the_agents_day_is_listed(store: &dyn Store) {
     let rows = store.agent_changes(Some(REGION), secs(10), secs(30)).await.unwrap();
     let rows: Vec<_> = rows.iter().map(|row| (row.at, row.state.as_str(), row.reason.as_deref())).collect();
     assert_eq!(rows, [(secs(10), "ready", None), (secs(20), "on_break", Some("lunch"))]);
+}
+
+async fn visits_and_talks_are_counted_over_the_calls_of_a_span(store: &dyn Store) {
+    fold(store, 0, served_call(1, 100)).await;
+    fold(store, 1_000, missed_call(2, 100)).await;
+    fold(store, 2_000, served_call(3, 900)).await;
+    let counted = |within| store.queue_visits(Some(REGION), secs(0), secs(500), Duration::from_secs(within));
+    let visits = counted(20).await.unwrap();
+    let all = statistics::together(&visits);
+    assert_eq!((all.offered, all.answered, all.answered_within, all.waiting), (2, 1, 1, 0), "{visits:?}");
+    assert_eq!((all.answered_wait, all.abandoned), (Duration::from_secs(7), 1), "{visits:?}");
+    assert_eq!(statistics::together(&counted(6).await.unwrap()).answered_within, 0);
+    let talks = store.talks(Some(REGION), secs(0), secs(500)).await.unwrap();
+    assert_eq!(talks, statistics::Talks { talks: 1, talked: Duration::from_secs(90) });
+    assert_eq!(store.queue_visits(Some(ELSEWHERE), secs(0), secs(500), Duration::ZERO).await.unwrap(), Default::default());
+    assert_eq!(store.talks(Some(ELSEWHERE), secs(0), secs(500)).await.unwrap(), statistics::Talks::default());
 }
 
 async fn whom_we_owe_nothing_is_forgotten_in_time(store: &dyn Store) {
@@ -591,7 +608,10 @@ fn any_fact(n: u32, id: u64, what: usize) -> Fact {
         4 => Fact::RobotAtNode { call: of, script: "main".into(), version: id as u32, node: "menu".into() },
         5 => Fact::ThemeChosen { call: of, theme: format!("theme{id}") },
         6 => Fact::QueueEntered { call: of, queue, priority: 0, urgent: id == 1 },
-        7 => Fact::QueueLeft { call: of, queue, why: QueueLeft::Full },
+        7 => {
+            let why = [QueueLeft::Full, QueueLeft::Closed, QueueLeft::NoAgents, QueueLeft::EstimateTooLong][n as usize % 4];
+            Fact::QueueLeft { call: of, queue, why }
+        }
         8 => Fact::OfferMade { offer, call: of, agent, queue, why: "longest idle".into() },
         9 => Fact::OfferEnded { offer, end: OfferEnd::Missed(MissReason::Busy) },
         10 => Fact::TalkStarted { call: of, agent, queue },

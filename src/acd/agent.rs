@@ -305,6 +305,8 @@ impl Acd {
         if !self.callback_talk_ended(now, call) {
             return self.agent_goes_on(now, no, then);
         }
+        let wrap_up = self.queues[queue].rules.wrap_up;
+        self.estimator.talk_ended(queue, now.since(self.agents[no].since) + wrap_up);
         if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
             self.callbacks.keep_first_place(now, person, queue, no);
         }

@@ -3,8 +3,8 @@
 use super::agent::AgentNo;
 use super::callbacks::Place;
 use super::deadlines::Timer;
-use super::queue::{Caller, Rank, Stage};
-use super::{Acd, Command};
+use super::queue::{Caller, Rank, Stage, Told};
+use super::{Acd, Command, FIRST, WhileWaiting};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
 use crate::ids::{CallId, PersonId, QueueId};
@@ -50,12 +50,17 @@ impl Acd {
                     offer: None,
                     missed_by: None,
                     announce_at: None,
-                    wait_ends: None,
+                    looks_at: None,
                     stage: Stage::default(),
                     person,
                     is_callback: false,
                     wants: None,
                     ripens: None,
+                    came_open: !self.queues[no].rules.while_waiting.closed || priority.0 == FIRST,
+                    been: Vec::new(),
+                    said: Vec::new(),
+                    texts_told: 0,
+                    told: None,
                 };
                 self.demand.caller_came(now, no);
                 if let Some(person) = person {
@@ -65,6 +70,9 @@ impl Acd {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
                     caller.missed_by = earlier.missed_by;
+                    // Whichever way somebody goes round, no rule sends them round again.
+                    caller.been = earlier.been;
+                    caller.been.push(earlier.queue);
                 }
                 self.enter_queue(now, caller);
             }
@@ -78,7 +86,10 @@ impl Acd {
     /// Who fell out rings again and stands where they stood; who was cut off in mid-talk comes first, to the same agent if free.
     fn takes_the_kept_place(&mut self, now: Moment, person: PersonId, caller: &mut Caller) {
         let chosen = self.place_of_task(person, &self.queues[caller.queue].id);
-        match self.take_place(now, person, caller.queue) {
+        let kept = self.take_place(now, person, caller.queue);
+        // They were inside already, whatever the hour.
+        caller.came_open |= kept.is_some();
+        match kept {
             Some(Place { cut_from: Some(agent), .. }) => {
                 caller.wants = Some(agent);
                 (caller.rank.urgent, caller.rank.priority) = (Reverse(true), Reverse(u8::MAX));
@@ -91,16 +102,21 @@ impl Acd {
         }
     }
 
-    fn enter_queue(&mut self, now: Moment, caller: Caller) {
+    pub(super) fn enter_queue(&mut self, now: Moment, caller: Caller) {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
         let stage = queue.stage_after(now.since(caller.rank.entered)).0;
-        if queue.is_full() && !self.somebody_ready(queue, stage, None) {
+        let closed = queue.rules.is_closed_for(&caller);
+        if queue.is_full() && !closed && !self.somebody_ready(queue, stage, None) {
             let id = queue.id.clone();
             return self.turn_away(call, id, QueueLeft::Full);
         }
         self.callers.insert(call, caller);
         self.set_caller_deadlines(now, call);
+        if closed {
+            return self.ask_overflow(now, call);
+        }
         self.seek_agent(now, call);
+        self.promise(now, call);
     }
 
     pub(super) fn caller_left(&mut self, now: Moment, call: CallId, why: QueueLeft) {
@@ -109,15 +125,15 @@ impl Acd {
         }
     }
 
-    /// A free agent at once, else the old place in the queue, unless the wait is over.
+    /// A free agent at once, else the old place in the queue, unless a rule leads elsewhere.
     pub(super) fn seek_agent(&mut self, now: Moment, call: CallId) {
         let Some(caller) = self.callers.get(&call) else { return };
         match self.choose_agent(now, caller) {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
             None if caller.is_callback && !self.callbacks.waits_in_order(call) => self.callback_found_nobody(now, call),
-            None if caller.wait_ends.is_some_and(|end| end <= now) => self.overflow(now, call, QueueLeft::WaitedTooLong),
             None => {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
+                self.ask_overflow(now, call);
             }
         }
     }
@@ -132,22 +148,43 @@ impl Acd {
         // Who hears "you are third" while a phone rings for them would be told a lie in a second.
         if caller.offer.is_none() {
             let position = queue.position(&caller.rank);
-            let wait = queue.pace.wait(position);
-            self.command(Command::Announce { call, position, wait });
+            let WhileWaiting { place_untold, texts, .. } = &queue.rules.while_waiting;
+            let (tells, text) = (!place_untold, texts.get(usize::from(caller.texts_told)).cloned());
+            caller.texts_told = (caller.texts_told + 1) % u16::try_from(texts.len()).unwrap_or(u16::MAX).max(1);
+            if tells {
+                let (wait, fewer_agents) = self.wait_to_tell(now, call);
+                self.command(Command::Announce { call, position, wait, fewer_agents });
+            }
+            if let Some(prompt) = text {
+                self.command(Command::Say { call, prompt });
+            }
         }
     }
 
-    pub(super) fn wait_ends(&mut self, now: Moment, call: CallId) {
-        // A phone rings for them: it may yet be answered. If not, the way back to the queue ends the wait.
-        if self.callers.get(&call).is_some_and(|caller| caller.offer.is_none()) {
-            self.overflow(now, call, QueueLeft::WaitedTooLong);
+    /// Never more than was told before, unless agents have left since; then that is said.
+    fn wait_to_tell(&mut self, now: Moment, call: CallId) -> (Option<Duration>, bool) {
+        let Some(caller) = self.callers.get(&call) else { return (None, false) };
+        let (agents, told) = (self.groups.staff(caller.queue).on_duty, caller.told);
+        let Some(rest) = self.rest_of_wait(now, call) else { return (None, false) };
+        let (wait, fewer_agents) = match told {
+            Some(told) if agents < told.agents => (rest, rest > told.wait),
+            Some(told) => (rest.min(told.wait), false),
+            None => (rest, false),
+        };
+        if let Some(caller) = self.callers.get_mut(&call) {
+            caller.told = Some(Told { wait, agents });
         }
+        (Some(wait), fewer_agents)
     }
 
     pub(super) fn overflow(&mut self, now: Moment, call: CallId, why: QueueLeft) {
+        self.overflow_into(now, call, why, |queue| Command::Overflow { call, queue, why });
+    }
+
+    pub(super) fn overflow_into(&mut self, now: Moment, call: CallId, why: QueueLeft, way: impl FnOnce(QueueId) -> Command) {
         let (Some(caller), freed) = self.take_out(now, call, why) else { return };
         let queue = self.queues[caller.queue].id.clone();
-        self.command(Command::Overflow { call, queue, why });
+        self.command(way(queue));
         if let Some(agent) = freed {
             self.agent_after_withdrawal(now, agent);
         }
@@ -192,7 +229,8 @@ impl Acd {
     /// Out of the queue without an answer. Gives the agent whose phone rang for this caller: free again, not yet settled.
     pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
         let Some(caller) = self.forget_caller(call) else { return (None, None) };
-        if !caller.is_callback && (why == QueueLeft::Abandoned || why == QueueLeft::WaitedTooLong) {
+        self.estimator.left(now, call);
+        if !caller.is_callback && counts_as_waited(why) {
             self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
         }
         let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
@@ -218,8 +256,8 @@ impl Acd {
         if let Some(at) = caller.announce_at {
             self.deadlines.clear(at, Timer::Announcement(call));
         }
-        if let Some(at) = caller.wait_ends {
-            self.deadlines.clear(at, Timer::WaitEnds(call));
+        if let Some(at) = caller.looks_at {
+            self.deadlines.clear(at, Timer::Overflow(call));
         }
         if let Some(at) = caller.ripens {
             self.deadlines.clear(at, Timer::Ripens(call));
@@ -232,14 +270,6 @@ impl Acd {
         self.ripen(now, call);
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let rules = &self.queues[caller.queue].rules;
-        if let Some(at) = caller.wait_ends.take() {
-            self.deadlines.clear(at, Timer::WaitEnds(call));
-        }
-        if let Some(limit) = rules.max_wait {
-            let at = caller.joined + limit;
-            caller.wait_ends = Some(at);
-            self.deadlines.set(at, Timer::WaitEnds(call));
-        }
         let planned = caller.announce_at.take();
         if let Some(at) = planned {
             self.deadlines.clear(at, Timer::Announcement(call));
@@ -248,6 +278,16 @@ impl Acd {
             let at = planned.unwrap_or(now + first);
             caller.announce_at = Some(at);
             self.deadlines.set(at, Timer::Announcement(call));
+        }
+    }
+}
+
+/// Whether this end of a wait says something about the queue; who goes on elsewhere, or was never taken, has not waited in vain.
+fn counts_as_waited(why: QueueLeft) -> bool {
+    match why {
+        QueueLeft::Abandoned | QueueLeft::WaitedTooLong | QueueLeft::NoAgents | QueueLeft::EstimateTooLong => true,
+        QueueLeft::Full | QueueLeft::Transferred | QueueLeft::EngineFailed | QueueLeft::Closed | QueueLeft::CallbackBooked => {
+            false
         }
     }
 }

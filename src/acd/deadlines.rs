@@ -13,7 +13,8 @@ pub(super) enum Timer {
     WrapUpEnds(AgentNo),
     PauseEnds(AgentNo),
     Announcement(CallId),
-    WaitEnds(CallId),
+    /// The overflow list of the caller's queue is asked again.
+    Overflow(CallId),
     /// The caller comes to the next stage of the queue's timeline, or is overdue.
     Ripens(CallId),
     /// A person may be called back, or the promise to do it presses.

@@ -73,6 +73,9 @@ impl Acd {
         self.agents.numbers().try_for_each(|no| self.check_agent(no))?;
         self.check_queues()?;
         self.check_deadlines()?;
+        if !self.estimator.is_sound(|call| self.callers.contains_key(call)) {
+            return Err(Violation::NamesNothing);
+        }
         if self.callbacks.is_sound() { Ok(()) } else { Err(Violation::Callbacks) }
     }
 
@@ -176,14 +179,10 @@ impl Acd {
         let announcements =
             self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
         let ripening = self.callers.iter().filter_map(|(call, caller)| Some((caller.ripens?, Timer::Ripens(*call))));
-        let due: Vec<_> = offers.chain(agents).chain(announcements).chain(ripening).chain(self.callbacks.deadlines()).collect();
-        // The end of a wait may have passed while a phone rings: then it has no deadline of its own.
-        let waits: Vec<_> = (self.callers.iter())
-            .filter_map(|(call, caller)| Some((caller.wait_ends?, Timer::WaitEnds(*call), caller.offer.is_some())))
-            .filter(|(at, timer, rings)| !*rings || self.deadlines.holds(*at, *timer))
-            .map(|(at, timer, _)| (at, timer))
-            .collect();
-        let all_set = due.iter().chain(&waits).all(|(at, timer)| self.deadlines.holds(*at, *timer));
-        if all_set && due.len() + waits.len() == self.deadlines.len() { Ok(()) } else { Err(Violation::Deadlines) }
+        let looks = self.callers.iter().filter_map(|(call, caller)| Some((caller.looks_at?, Timer::Overflow(*call))));
+        let due: Vec<_> =
+            offers.chain(agents).chain(announcements).chain(ripening).chain(looks).chain(self.callbacks.deadlines()).collect();
+        let all_set = due.iter().all(|(at, timer)| self.deadlines.holds(*at, *timer));
+        if all_set && due.len() == self.deadlines.len() { Ok(()) } else { Err(Violation::Deadlines) }
     }
 }

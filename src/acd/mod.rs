@@ -10,13 +10,14 @@ mod calling_back;
 mod deadlines;
 mod demand;
 mod duty;
+mod estimate;
 mod groups;
 mod invariants;
 mod life;
 mod matching;
 mod offers;
+mod overflow;
 mod overrides;
-mod pace;
 mod queue;
 mod reload;
 mod snapshot;
@@ -25,7 +26,9 @@ mod wrap_up;
 
 pub use callbacks::{CallbackView, Missed, Way};
 pub use duty::{Duty, Flapping, MissPolicies, MissPolicy};
+pub use estimate::Estimate;
 pub use invariants::Violation;
+pub use overflow::{Overflow, Then, When};
 pub use overrides::{Order, Overridden, Override};
 pub use snapshot::RestoreError;
 pub use wrap_up::{Refused, WrapUpEnds, WrapUpRules};
@@ -39,6 +42,7 @@ use agent::{AgentNo, Agents, Wish};
 use callbacks::Callbacks;
 use deadlines::{Deadlines, Timer};
 use demand::Demand;
+use estimate::Estimator;
 use groups::Groups;
 use offers::Offer;
 use queue::{Caller, Queues};
@@ -68,6 +72,7 @@ pub struct Acd {
     turns: u64,
     violations: u64,
     commands: VecDeque<Command>,
+    estimator: Estimator,
     duty: Duty,
 }
 
@@ -90,6 +95,7 @@ impl Acd {
             turns: 0,
             violations: 0,
             commands: VecDeque::new(),
+            estimator: Estimator::default(),
             duty: Duty::default(),
         }
     }
@@ -121,6 +127,7 @@ impl Acd {
             Event::EngineStarted { epoch, kept } => self.life_begins(now, epoch, &kept),
             Event::TaskTried { task, end } => self.task_tried(now, task, end),
             Event::PersonRings { call, person } => self.person_rings(now, call, person),
+            Event::QueueOpens { queue, open } => self.queue_opens(now, &queue, open),
             Event::WrapUpLonger { agent } => self.of(&agent, |acd, no| acd.wrap_up_extended(now, no)),
             Event::CodeGiven { agent, code } => self.code_given(now, &agent, code),
             Event::AgentOverridden { agent, order, by, why } => {
@@ -138,7 +145,7 @@ impl Acd {
                 Timer::WrapUpEnds(agent) => self.wrap_up_ends(now, agent),
                 Timer::PauseEnds(agent) => self.pause_ends(now, agent),
                 Timer::Announcement(call) => self.announcement_due(now, call),
-                Timer::WaitEnds(call) => self.wait_ends(now, call),
+                Timer::Overflow(call) => self.overflow_looked_at(now, call),
                 Timer::Ripens(call) => self.caller_ripens(now, call),
                 Timer::CallbackRested(task) => self.callback_rested(now, task),
             }
@@ -256,6 +263,11 @@ pub enum Event {
         task: TaskId,
         end: AttemptEnd,
     },
+    /// By its calendar the queue is open from here on, or closed.
+    QueueOpens {
+        queue: QueueId,
+        open: bool,
+    },
     /// The agent asks for more time after the talk.
     WrapUpLonger {
         agent: AgentId,
@@ -288,9 +300,10 @@ pub enum Command {
     Offer { offer: OfferId, call: CallId, agent: AgentId, queue: QueueId },
     /// Stop ringing: the caller is gone or it rang to the end.
     Withdraw { offer: OfferId, call: CallId },
-    /// Tell the waiting caller the place (1 = next) and, if it is known, the wait.
-    Announce { call: CallId, position: u32, wait: Option<Duration> },
-    /// The queue cannot keep this caller (full at entry, waited to the limit): the robot or the talk goes on with them.
+    /// Tell the waiting caller the place (1 = next) and, if it is known, the wait: four of five are answered within it. It is never
+    /// longer than what was told before, unless agents have left since: then `fewer_agents` is to be said with it.
+    Announce { call: CallId, position: u32, wait: Option<Duration>, fewer_agents: bool },
+    /// The queue does not keep this caller (full, closed, by a rule): the robot or the talk goes on with them.
     Overflow { call: CallId, queue: QueueId, why: QueueLeft },
     /// A call to who is owed this task begins (`missed` is the call of theirs that was missed last); the offer to its agent follows.
     /// The citizen is dialled when the agent answered.
@@ -299,7 +312,18 @@ pub enum Command {
     CallbackOff { call: CallId },
     /// Write this down.
     Record(Fact),
+    /// Say this to the waiting caller.
+    Say { call: CallId, prompt: PromptId },
+    /// By a rule the caller now waits in this queue.
+    Moved { call: CallId, queue: QueueId },
+    /// The queue hands this caller to a number outside.
+    ToRoute { call: CallId, queue: QueueId, route: RouteId },
+    /// Promise the waiting caller a callback; the wait goes on until they leave.
+    PromiseCallback { call: CallId },
 }
+
+/// Priority of who was in a talk already and is back: they come before all who were not heard yet, and no closing keeps them out.
+pub const FIRST: u8 = u8::MAX;
 
 /// The rules of one configuration, read at the door. Also the whole list of agents and queues.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -316,7 +340,8 @@ pub struct Rules {
 pub struct Routing {
     pub policy: Policy,
     /// Whoever has waited this long is overdue and comes before everybody who entered later, urgent or not. It bounds what a stream
-    /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound.
+    /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound. For agents who serve the
+    /// same queues the extra wait is less than this and two of the longest calls (proof: docs/decisions/0010, "The bound").
     pub overdue_after: Option<Duration>,
 }
 
@@ -336,17 +361,31 @@ pub struct QueueRules {
     pub target: Duration,
     /// Added to the caller's own priority.
     pub priority: u8,
-    /// More callers than this are not taken.
+    /// More callers than this are not taken, whatever the overflow list says.
     pub max_waiting: u32,
-    /// Waiting longer than this ends in `Overflow`.
-    pub max_wait: Option<Duration>,
     /// How long one agent's phone rings.
     pub ring: Duration,
     pub wrap_up: Duration,
     /// First announcement after, then each.
     pub announce: Option<(Duration, Duration)>,
     pub seek: Seek,
+    pub while_waiting: WhileWaiting,
     pub after_talk: WrapUpRules,
+}
+
+/// What callers go through while they wait, beside the search for an agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WhileWaiting {
+    /// What becomes of who waits long or cannot be served; asked from the first line on.
+    pub overflow: Vec<Overflow>,
+    /// Out of hours now; [`Event::QueueOpens`] follows the calendar.
+    pub closed: bool,
+    /// Who waits when the queue closes is treated like those who come then; otherwise they are served.
+    pub let_go_at_closing: bool,
+    /// Announcements do not tell the place.
+    pub place_untold: bool,
+    /// Announcements say one of these in turn.
+    pub texts: Vec<PromptId>,
 }
 
 /// How the search for an agent goes beyond what is required.

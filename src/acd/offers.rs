@@ -53,8 +53,9 @@ impl Acd {
         let then = then.clone();
         let is_callback = self.callers.get(&offer.call).is_some_and(|caller| caller.is_callback);
         if let Some(caller) = self.callers.get(&offer.call).filter(|_| !is_callback) {
-            self.queues[offer.queue].pace.answered(now, caller.joined);
             self.demand.wait_ended(now, offer.queue, now.since(caller.rank.entered));
+            let rang = now.since(self.agents[offer.agent].since);
+            self.estimator.answered(now, offer.queue, offer.call, rang);
         }
         let person = self.forget_caller(offer.call).and_then(|caller| caller.person);
         self.callback_is_taken(offer.call);

@@ -1,9 +1,8 @@
 //! One queue: who waits in it, and in which order.
 
-use super::QueueRules;
 use super::agent::AgentNo;
 use super::groups::GroupNo;
-use super::pace::Pace;
+use super::{QueueRules, Then};
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, PersonId, QueueId};
 use serde::{Deserialize, Serialize};
@@ -50,7 +49,6 @@ pub(super) struct Queue {
     pub groups: Vec<(GroupNo, Stage, bool)>,
     /// For the round robin.
     pub asked_last: Option<AgentNo>,
-    pub pace: Pace,
 }
 
 /// A caller's order within one queue: who is overdue by time of entry, then urgent, the caller's priority, time of entry. The place
@@ -91,7 +89,8 @@ pub(super) struct Caller {
     /// Who missed an offer for this caller last.
     pub missed_by: Option<AgentNo>,
     pub announce_at: Option<Moment>,
-    pub wait_ends: Option<Moment>,
+    /// When the overflow list is asked again.
+    pub looks_at: Option<Moment>,
     pub stage: Stage,
     pub person: Option<PersonId>,
     /// Nobody on the line: an agent is sought who calls the person back.
@@ -100,6 +99,33 @@ pub(super) struct Caller {
     pub wants: Option<AgentNo>,
     /// When the next stage begins or the caller is overdue.
     pub ripens: Option<Moment>,
+    /// The queue was open when the caller came.
+    pub came_open: bool,
+    /// The queues that this caller has left by a rule.
+    pub been: Vec<QueueNo>,
+    /// What the queue's overflow list has said to the caller.
+    pub said: Vec<Then>,
+    /// How many of the announcements' texts the caller has heard.
+    pub texts_told: u16,
+    pub told: Option<Told>,
+}
+
+/// The wait that a caller was told last, and how many agents were on duty then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub wait: Duration,
+    pub agents: u32,
+}
+
+impl Caller {
+    /// As one who comes to this queue now; the rank and who missed them stay.
+    pub fn comes_to(&mut self, queue: QueueNo, now: Moment) {
+        (self.queue, self.joined, self.stage) = (queue, now, Stage::default());
+        (self.announce_at, self.looks_at, self.ripens) = (None, None, None);
+        self.told = None;
+        self.said.clear();
+        self.texts_told = 0;
+    }
 }
 
 impl Queue {
@@ -164,7 +190,22 @@ impl Line {
     }
 
     fn before(&self, rank: &Rank) -> usize {
-        self.by_stage.iter().map(|ranks| ranks.range(..rank).count()).sum()
+        self.by_stage.iter().map(|ranks| count_before(ranks, rank)).sum()
+    }
+}
+
+/// Counted from the nearer end: newcomers are mostly the last.
+fn count_before(ranks: &BTreeSet<Rank>, rank: &Rank) -> usize {
+    let (mut before, mut behind) = (ranks.range(..rank), ranks.range(rank..));
+    let mut seen = 0;
+    loop {
+        if before.next().is_none() {
+            return seen;
+        }
+        if behind.next().is_none() {
+            return ranks.len() - seen;
+        }
+        seen += 1;
     }
 }
 
@@ -205,7 +246,6 @@ impl Queues {
                         stages: rules.stages(),
                         groups: Vec::new(),
                         asked_last: None,
-                        pace: Pace::default(),
                     });
                 }
             }

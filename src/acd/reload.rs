@@ -19,6 +19,7 @@ impl Acd {
             self.agents[no].obey(rules, place as u32);
         }
         self.groups = Groups::form(&mut self.agents, &mut self.queues, &rules.agents);
+        self.find_rivals();
         self.callbacks.rules = rules.callbacks;
         self.policy = rules.routing.policy;
         self.overdue_after = rules.routing.overdue_after;
@@ -30,6 +31,10 @@ impl Acd {
         self.callers_follow_the_rules(now);
         self.callbacks_follow_the_rules(now);
         self.ready_agents_take_callers(now);
+        let calls: Vec<CallId> = self.callers.keys().copied().collect();
+        for call in calls {
+            self.ask_overflow(now, call);
+        }
     }
 
     /// The callers stand in the order of their queue again.

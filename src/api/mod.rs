@@ -12,6 +12,7 @@ mod people;
 mod recordings;
 mod records;
 mod standby;
+mod statistics;
 mod words;
 
 use crate::call::request::{Engine, Refusal};
@@ -99,6 +100,7 @@ pub fn router(state: ApiState) -> Router {
     events::Pictures::keep(&house);
     let api = Router::new()
         .route("/api/v1/ledger", get(ledger::ledger))
+        .route("/api/v1/report/statistics", get(statistics::statistics))
         .route("/api/v1/board", get(floor::board))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/calls", get(records::calls))
@@ -196,6 +198,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     info(title = "dozvon", description = "The engine of a health line. Errors are `{\"error\", \"remedy\"}`."),
     paths(
         ledger::ledger,
+        statistics::statistics,
         floor::board,
         events::events,
         records::calls,

@@ -93,6 +93,14 @@ fn figures(board: &Board) -> String {
         sheet.line("dozvon_queue_longest_wait_seconds", "wait of who waits longest", &labels, seconds(queue.longest_wait_ms));
         sheet.line("dozvon_queue_target_seconds", "target of the mean wait", &labels, seconds(queue.target_ms));
         sheet.line("dozvon_queue_ready_agents", "ready agents with its skills", &labels, queue.ready_agents);
+        if let Some(estimate) = queue.wait_estimate_ms {
+            sheet.line(
+                "dozvon_queue_wait_estimate_seconds",
+                "four of five who come now are answered within",
+                &labels,
+                seconds(estimate),
+            );
+        }
     }
     let mut agents: BTreeMap<&str, u32> =
         ["offline", "ready", "offered", "talking", "wrap_up", "on_break"].map(|state| (state, 0)).into();

@@ -45,6 +45,7 @@ impl Conductor {
         let title = |queue: &QueueId| self.house.config.queue(queue).map(|queue| queue.title.clone()).unwrap_or_default();
         let queues = self.acd.queues().map(|queue| view::Queue {
             title: title(&queue.queue),
+            wait_estimate_ms: self.acd.estimate_for_newcomer(self.now, &queue.queue).map(|wait| wait.promised.as_millis() as u64),
             queue: queue.queue.to_string(),
             region: queue.region.0,
             waiting: queue.waiting,

@@ -96,6 +96,8 @@ pub struct Conductor {
     pub(super) people_at: u64,
     /// A journal position that the tables have not reached, and since when it is written.
     pub(super) tables_owe: Option<(u64, Moment)>,
+    /// When the queues' calendars are looked at again.
+    pub(super) hours_at: Option<Moment>,
     /// When the journals are looked through again for what may go.
     pub(super) release_at: Moment,
     pub(super) journal_failing: bool,
@@ -157,6 +159,7 @@ impl Conductor {
             store_at: 0,
             people_at: 0,
             tables_owe: None,
+            hours_at: None,
             release_at: Moment::ZERO,
             journal_failing: false,
             // The first turn writes one: the next start need not replay what this one did.
@@ -227,7 +230,10 @@ impl Conductor {
     fn next_deadline(&self) -> Option<Moment> {
         let calls = self.timers.first().map(|(at, _)| *at);
         let term = self.term.as_ref().map(Term::end);
-        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until, term].into_iter().flatten().min()
+        [self.agent.poll_timeout(), self.acd.poll_timeout(), calls, self.drain_until, term, self.hours_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn take_in(&mut self, first: Intake) {
@@ -267,6 +273,10 @@ impl Conductor {
             self.note_input(Brain::Acd, None, &Option::<acd::Event>::None);
             self.acd.handle_timeout(now);
             self.obey_acd();
+            self.think();
+        }
+        if self.hours_at.is_some_and(|at| at <= now) {
+            self.queues_follow_their_hours();
             self.think();
         }
         while let Some(&(at, call)) = self.timers.first()

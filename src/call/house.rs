@@ -3,7 +3,7 @@
 use super::request::AgentWish;
 use crate::acd;
 use crate::clock::{Clock, Moment};
-use crate::config::{AgentPhone, Config, Dialled, Step, WrapUp};
+use crate::config::{AgentPhone, AtClosing, Config, Dialled, Overflow, Queue, Step, Then, WrapUp};
 use crate::facts::AttemptEnd;
 use crate::ids::*;
 use crate::ivr::{self, Script};
@@ -40,7 +40,9 @@ impl House {
     /// Configuration and scripts, or everything that is wrong with them, one sentence a line.
     pub fn read(path: &Path) -> Result<House, String> {
         let config = Config::load(path).map_err(|errors| errors.to_string())?;
-        let scripts = read_scripts(&config)?;
+        let known = known(&config);
+        prompts_are_there(&config, &known.prompts)?;
+        let scripts = read_scripts(&config, &known)?;
         let by_id: BTreeMap<&ScriptId, &Arc<Script>> =
             scripts.iter().map(|written| (&written.script.id, &written.script)).collect();
         let mut numbers = BTreeMap::new();
@@ -88,7 +90,9 @@ impl House {
             return Some(script.clone());
         }
         let text = std::fs::read_to_string(self.kept_script(id, version)).ok()?;
-        let read = ivr::check_scripts([(id.as_str(), text.as_str())], &known(&self.config));
+        // What today's queues offer, a former version of the script need not know.
+        let known = ivr::Known { calling_back: BTreeSet::new(), ..known(&self.config) };
+        let read = ivr::check_scripts([(id.as_str(), text.as_str())], &known);
         let scripts = read.inspect_err(
             |errors| tracing::warn!(script = %id, version, ?errors, "a script kept for its calls does not fit any more"),
         );
@@ -194,6 +198,10 @@ impl House {
         self.config.calendar(calendar).is_none_or(|calendar| calendar.is_open(wall))
     }
 
+    pub fn queue_is_open(&self, queue: &Queue, now: Moment, clock: &Clock) -> bool {
+        queue.calendar.as_ref().is_none_or(|calendar| self.is_open(calendar, now, clock))
+    }
+
     /// When the day of this moment began in a region.
     pub fn midnight(&self, region: RegionId, at: Moment) -> Moment {
         let zone = self.config.region(region).map_or(jiff::tz::TimeZone::UTC, crate::config::Region::time_zone);
@@ -212,8 +220,8 @@ impl House {
         self.config.limits.drain
     }
 
-    /// Zones count as they stand at `now`: where clocks change, a reload follows.
-    pub fn acd_rules(&self, now: Moment) -> acd::Rules {
+    /// Zones and hours count as they stand at `now`: where clocks change, a reload follows.
+    pub fn acd_rules(&self, now: Moment, clock: &Clock) -> acd::Rules {
         let config = &self.config;
         let queues = config.queues.iter().map(|queue| {
             let rules = acd::QueueRules {
@@ -222,7 +230,6 @@ impl House {
                 target: queue.target,
                 priority: queue.priority,
                 max_waiting: queue.max_waiting,
-                max_wait: some(queue.max_wait),
                 ring: queue.ring,
                 wrap_up: queue.wrap_up_time,
                 announce: some(queue.announce_after).map(|first| (first, queue.announce_every)),
@@ -231,6 +238,13 @@ impl House {
                     prefers: queue.prefers.as_ref().map(|prefers| prefers.0.clone()),
                     reserves_after: some(queue.reserves_after),
                     agents: queue.agents,
+                },
+                while_waiting: acd::WhileWaiting {
+                    overflow: queue.overflow.iter().map(overflow).collect(),
+                    closed: !self.queue_is_open(queue, now, clock),
+                    let_go_at_closing: queue.at_closing == AtClosing::Overflow,
+                    place_untold: !queue.announce_place,
+                    texts: queue.announce_texts.clone(),
                 },
                 after_talk: after_talk(queue),
             };
@@ -356,6 +370,24 @@ fn after_talk(queue: &crate::config::Queue) -> acd::WrapUpRules {
     }
 }
 
+fn overflow(rule: &Overflow) -> acd::Overflow {
+    let when = acd::When {
+        waited: some(rule.waited),
+        ahead: rule.ahead,
+        estimate: some(rule.estimate),
+        no_agents: rule.no_agents,
+        closed: rule.closed,
+    };
+    let then = match rule.then.clone() {
+        Then::Say(prompt) => acd::Then::Say(prompt),
+        Then::Queue(queue) => acd::Then::Queue(queue),
+        Then::Route(route) => acd::Then::Route(route),
+        Then::PromiseCallback => acd::Then::PromiseCallback,
+        Then::Robot => acd::Then::Robot,
+    };
+    acd::Overflow { when, then }
+}
+
 fn hours_of([from, to]: [u32; 2]) -> (u32, u32) {
     (from.saturating_mul(3600), to.saturating_mul(3600))
 }
@@ -380,7 +412,7 @@ fn some(duration: Duration) -> Option<Duration> {
 }
 
 /// Every script that a number leads to, checked against what the configuration knows.
-fn read_scripts(config: &Config) -> Result<Vec<Written>, String> {
+fn read_scripts(config: &Config, known: &ivr::Known) -> Result<Vec<Written>, String> {
     let named: BTreeSet<&ScriptId> = config.numbers.iter().map(|number| &number.script).collect();
     let mut texts = Vec::new();
     for script in named {
@@ -389,7 +421,7 @@ fn read_scripts(config: &Config) -> Result<Vec<Written>, String> {
             std::fs::read_to_string(&path).map_err(|cause| format!("{}: the script cannot be read: {cause}", path.display()))?;
         texts.push((script.as_str(), text));
     }
-    let scripts = ivr::check_scripts(texts.iter().map(|(name, text)| (*name, text.as_str())), &known(config))
+    let scripts = ivr::check_scripts(texts.iter().map(|(name, text)| (*name, text.as_str())), known)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let text_of = |script: &Script| texts.iter().find(|(name, _)| *name == script.id.as_str()).map(|(_, text)| text.clone());
     Ok(scripts.into_iter().filter_map(|script| Some(Written { text: text_of(&script)?, script })).collect())
@@ -402,7 +434,22 @@ fn known(config: &Config) -> ivr::Known {
         routes: config.routes.iter().map(|route| route.name.clone()).collect(),
         calendars: config.calendars.iter().map(|calendar| calendar.name.clone()).collect(),
         prompts: prompts_in(&config.scripts.join("prompts")),
+        calling_back: config.queues_that_call_back(),
     }
+}
+
+/// What queues say must be there to be said.
+fn prompts_are_there(config: &Config, prompts: &BTreeSet<PromptId>) -> Result<(), String> {
+    let said = config.queues.iter().flat_map(|queue| {
+        let by_rule =
+            queue.overflow.iter().filter_map(|rule| if let Then::Say(prompt) = &rule.then { Some(prompt) } else { None });
+        queue.announce_texts.iter().chain(by_rule).map(move |prompt| (&queue.name, prompt))
+    });
+    let missing = said.filter(|(_, prompt)| !prompts.contains(*prompt)).map(|(queue, prompt)| {
+        format!("queue `{queue}` says `{prompt}`, and there is no WAV of this name in `scripts`/prompts; render it, or correct the name")
+    });
+    let missing: Vec<String> = missing.collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("\n")) }
 }
 
 fn prompts_in(folder: &Path) -> BTreeSet<PromptId> {

@@ -2,6 +2,7 @@
 
 mod board;
 mod conductor;
+mod hours;
 mod house;
 mod legs;
 mod live_call;

@@ -11,9 +11,6 @@ use crate::sip;
 use crate::talk::{self, CalledBack, Talk};
 use std::time::Duration;
 
-/// Priority of who was cut off or came back from a failed transfer: before all who have not been heard yet.
-const FIRST: u8 = u8::MAX;
-
 impl Conductor {
     pub(super) fn obey_acd(&mut self) {
         while let Some(command) = self.acd.poll_command() {
@@ -26,8 +23,8 @@ impl Conductor {
                 acd::Command::Withdraw { offer, call } => {
                     self.work.push_back(Work::Talk(call, talk::Event::OfferWithdrawn { offer }));
                 }
-                acd::Command::Announce { call, position, wait } => {
-                    self.work.push_back(Work::Ivr(call, ivr::Event::Announce { position, wait }));
+                acd::Command::Announce { call, position, wait, fewer_agents } => {
+                    self.work.push_back(Work::Ivr(call, ivr::Event::Announce { position, wait, fewer_agents }));
                 }
                 acd::Command::Overflow { call, queue, why } => {
                     self.work.push_back(Work::Talk(call, talk::Event::Overflowed));
@@ -36,6 +33,14 @@ impl Conductor {
                 acd::Command::CallBack { call, task, missed, queue } => self.call_back(call, task, missed, queue),
                 acd::Command::CallbackOff { call } => self.work.push_back(Work::Talk(call, talk::Event::CalledOff)),
                 acd::Command::Record(fact) => self.record(fact),
+                acd::Command::Say { call, prompt } => self.work.push_back(Work::Ivr(call, ivr::Event::Say { prompt })),
+                acd::Command::Moved { call, queue } => self.moved(call, queue),
+                acd::Command::ToRoute { call, queue, route } => {
+                    let steps = self.route_steps(&route);
+                    self.work.push_back(Work::Ivr(call, ivr::Event::Routed { queue }));
+                    self.work.push_back(Work::Talk(call, talk::Event::TransferWanted { route, steps }));
+                }
+                acd::Command::PromiseCallback { call } => self.work.push_back(Work::Ivr(call, ivr::Event::PromiseCallback)),
             }
         }
     }
@@ -67,6 +72,7 @@ impl Conductor {
                     self.work.push_back(Work::Talk(id, talk::Event::TransferWanted { route, steps }));
                 }
                 ivr::Command::HangUp { outcome } => self.work.push_back(Work::Talk(id, talk::Event::HangUpWanted { outcome })),
+                ivr::Command::LeaveQueue { why } => self.work.push_back(Work::Talk(id, talk::Event::LeavesQueue { why })),
                 ivr::Command::BookCallback { queue, booking } => self.book_callback(id, queue, booking),
                 ivr::Command::Fact(fact) => {
                     if let Fact::ThemeChosen { theme, .. } = &fact
@@ -140,7 +146,7 @@ impl Conductor {
                     self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
                 }
                 talk::Command::CallbackBooked { queue, booking } => self.callback_booked(id, queue, booking),
-                talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, FIRST, true),
+                talk::Command::QueueAgain { queue } => self.queue_caller(id, queue, acd::FIRST, true),
                 talk::Command::RobotQuiet => self.work.push_back(Work::Ivr(id, ivr::Event::RouteHeard)),
                 talk::Command::RobotDone => self.dismiss_robot(id),
                 talk::Command::RouteFailed { route, end } => {
@@ -163,6 +169,15 @@ impl Conductor {
         let recorded = self.house.is_recorded(&queue);
         self.work.push_back(Work::Talk(id, talk::Event::Queued { queue: queue.clone(), recorded }));
         self.queue_caller(id, queue, priority, urgent);
+    }
+
+    fn moved(&mut self, id: CallId, queue: QueueId) {
+        let recorded = self.house.is_recorded(&queue);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.queue = Some(queue.clone());
+        }
+        self.work.push_back(Work::Talk(id, talk::Event::Queued { queue: queue.clone(), recorded }));
+        self.work.push_back(Work::Ivr(id, ivr::Event::Moved { queue }));
     }
 
     pub(super) fn queue_caller(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {

@@ -405,11 +405,11 @@ mod tests {
             target: Duration::from_secs(20),
             priority: 0,
             max_waiting: 10,
-            max_wait: None,
             ring: Duration::from_secs(15),
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Default::default(),
+            while_waiting: Default::default(),
             after_talk: Default::default(),
         };
         let (always_ready, misses_to_break, reserve) = (false, 0, false);

@@ -509,7 +509,9 @@ impl Conductor {
     /// The rules of the house hold from here on, and the floor knows which phones can be reached: by a registration, also one of a
     /// former life, or because they stand where they stand.
     pub(super) fn rules_hold(&mut self) {
-        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(self.house.acd_rules(self.now)))));
+        let rules = self.house.acd_rules(self.now, &self.clock);
+        self.work.push_back(Work::Acd(acd::Event::RulesChanged(Box::new(rules))));
+        self.hours_at = super::hours::next_look(&self.house, self.now, &self.clock);
         self.think();
         let agents: Vec<AgentId> = self.house.config.agents.iter().map(|agent| agent.user.clone()).collect();
         for agent in agents {

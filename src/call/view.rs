@@ -38,6 +38,8 @@ pub struct Queue {
     pub longest_wait_ms: u64,
     pub target_ms: u64,
     pub ready_agents: u32,
+    /// For who would come now: four of five are answered within it. `null` while too little is known, or nobody is on duty.
+    pub wait_estimate_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -37,7 +37,13 @@ use dozvon::upkeep::law;
 use std::path::Path;
 
 pub fn check(config: &Path) -> anyhow::Result<()> {
-    house(config)?;
+    for circle in house(config)?.config.overflow_circles() {
+        let way = circle.iter().map(|queue| queue.as_str()).collect::<Vec<_>>().join(" → ");
+        println!(
+            "{}: note: the overflow lists go round, {way}; a caller comes to each of these queues once at most",
+            config.display()
+        );
+    }
     println!("{}: configuration and scripts are in order", config.display());
     Ok(())
 }

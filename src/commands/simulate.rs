@@ -3,9 +3,12 @@
 use super::files::{roster_of, trace_of, write};
 use super::generate::{Line, LineArguments};
 use anyhow::Context;
-use dozvon::simulate::{CLASSES, Figures, Interval, Roster, Router, figures, picture, quarters, rows, simulate as run, trace};
+use dozvon::simulate::{
+    CLASSES, EstimateFigures, Figures, Interval, Roster, Router, Told, Trace, estimate_figures, figures, picture, quarters, rows,
+    simulate as run, told, told_rows, trace,
+};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -33,16 +36,29 @@ pub struct SimulateArguments {
     /// Where waits, queue and agents over the day go, as a picture (SVG).
     #[arg(long)]
     picture: Option<PathBuf>,
+    /// Where goes what callers were told about their wait and how it came out by hour of the day, as JSON; a table is printed.
+    #[arg(long)]
+    estimate: Option<PathBuf>,
+    /// Where goes each estimate with the wait, as CSV.
+    #[arg(long, requires = "estimate")]
+    estimate_rows: Option<PathBuf>,
     /// How long an agent's phone rings before the answer.
     #[arg(long, default_value_t = 0)]
     ring_s: u32,
 }
 
 pub fn simulate(arguments: SimulateArguments) -> anyhow::Result<()> {
-    let SimulateArguments { trace, seeds, line, roster, policy, json, calls, picture: svg, ring_s } = arguments;
+    let SimulateArguments { trace, seeds, line, roster, policy, json, calls, picture: svg, estimate, estimate_rows, ring_s } =
+        arguments;
     let (roster, ring) = (roster_of(&roster)?, Duration::from_secs(u64::from(ring_s)));
     let Some(trace) = trace else {
-        return over_seeds(&line.line()?, seeds.unwrap_or(1), &roster, policy, ring, &json);
+        let (line, seeds) = (line.line()?, seeds.unwrap_or(1));
+        over_seeds(&line, seeds, &roster, policy, ring, &json)?;
+        if let Some(estimate) = estimate {
+            let traces = (1..=seeds).map(|seed| dozvon::simulate::trace(&line.rows(seed, &roster, policy)));
+            judge_estimates(traces, &roster, policy, ring, &estimate, estimate_rows.as_deref())?;
+        }
+        return Ok(());
     };
     let trace = trace_of(&trace)?;
     let ends = run(&trace, &roster, policy, ring);
@@ -53,7 +69,58 @@ pub fn simulate(arguments: SimulateArguments) -> anyhow::Result<()> {
     if let Some(svg) = svg {
         write(&svg, &picture(&format!("Правило распределения {}", policy.name()), 0, &quarters(&trace, &roster, &ends)))?;
     }
+    if let Some(estimate) = estimate {
+        judge_estimates([trace].into_iter(), &roster, policy, ring, &estimate, estimate_rows.as_deref())?;
+    }
     Ok(())
+}
+
+/// Over all traces together; each begins with an engine that knows nothing.
+fn judge_estimates(
+    traces: impl Iterator<Item = Trace>,
+    roster: &Roster,
+    policy: Router,
+    ring: Duration,
+    json: &Path,
+    rows: Option<&Path>,
+) -> anyhow::Result<()> {
+    let mut all: Vec<Told> = Vec::new();
+    for trace in traces {
+        let told = told(&trace, roster, policy, ring);
+        all.extend(told.with_context(|| format!("by policy {} nobody is told anything", policy.name())).context("--estimate")?);
+    }
+    let found = estimate_figures(policy.name(), &all);
+    write(json, &(serde_json::to_string_pretty(&found)? + "\n"))?;
+    if let Some(rows) = rows {
+        write(rows, &told_rows(&all))?;
+    }
+    print_estimates(&found);
+    Ok(())
+}
+
+fn print_estimates(found: &EstimateFigures) {
+    println!("Прогноз ожидания: обещано p80; доли от дождавшихся, ошибки в секундах (средняя; средняя по модулю)");
+    println!(
+        "  час  сказано  дождались  в срок, %  с ушедшими, %  объявлено, %    ожидание       среднее     app_queue   call_center"
+    );
+    let hours = found.hours.iter().map(|(hour, figures)| (format!("{hour:>5}"), figures));
+    for (name, hour) in hours.chain([("всего".to_owned(), &found.all)]) {
+        let [mean, app_queue, call_center] = ["mean", "app_queue", "call_center"].map(|name| {
+            let errors = hour.estimators.get(name);
+            errors.map_or(String::new(), |errors| format!("{:.1}; {:.1}", errors.mean_error_s, errors.mean_absolute_error_s))
+        });
+        let [kept, censored, announced] =
+            [hour.coverage, hour.coverage_censored, hour.announced_coverage].map(|share| 100.0 * share);
+        println!(
+            "{name} {:>8} {:>10} {kept:>10.1} {censored:>14.1} {announced:>13.1} {:>11.1} {mean:>13} {app_queue:>13} {call_center:>13}",
+            hour.told, hour.served, hour.mean_wait_s
+        );
+    }
+    let said = &found.announcements;
+    println!(
+        "Объявлений {}; стало длиннее с объяснением {}, без него {}",
+        said.said, said.grew_with_reason, said.grew_without_reason
+    );
 }
 
 fn over_seeds(

@@ -1,12 +1,13 @@
-//! When a service is open: hours by weekday, holidays, round the clock, over midnight; in the zone of a region.
+//! When a service is open: hours by weekday, holidays and other days, round the clock, over midnight; in the zone of a region.
 
+use super::day_list::{DayKind, Days, Holidays};
 use crate::clock::Moment;
 use crate::ids::RegionId;
 use jiff::Timestamp;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Minutes since midnight of a whole day.
@@ -23,12 +24,20 @@ pub struct Calendar {
     #[serde(skip, default = "utc")]
     pub zone: TimeZone,
     pub open: Week,
-    /// Days without service, also if the weekday has hours.
-    #[serde(default, deserialize_with = "dates")]
-    pub holidays: BTreeSet<Date>,
+    #[serde(default)]
+    pub(super) holidays: Holidays,
+    /// What `holidays` names, read.
+    #[serde(skip)]
+    pub(super) days: Days,
+    /// The last span of a day before a holiday ends so much earlier; a span over midnight or to it does not.
+    #[serde(default = "an_hour")]
+    pub short_by_min: u16,
+    /// Days with hours of their own, whatever they are otherwise.
+    #[serde(default, deserialize_with = "days_with_hours")]
+    pub exceptions: BTreeMap<Date, Hours>,
 }
 
-/// Hours by weekday; a weekday left out is closed.
+/// Hours by weekday, and on holidays; what is left out is closed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Week {
@@ -39,6 +48,7 @@ pub struct Week {
     pub fri: Hours,
     pub sat: Hours,
     pub sun: Hours,
+    pub holiday: Hours,
 }
 
 /// Spans of one day in minutes since its midnight. A span over midnight (`22:00-06:00`) ends beyond 24:00, on the next day.
@@ -59,7 +69,15 @@ impl Calendar {
 
     /// Whether the hours that begin on this day hold this minute.
     fn opens(&self, day: Date, minute: u16) -> bool {
-        !self.holidays.contains(&day) && self.open.day(day.weekday()).0.iter().any(|span| span.contains(&minute))
+        if let Some(hours) = self.exceptions.get(&day) {
+            return hours.hold(minute, 0);
+        }
+        match self.days.of(day) {
+            Some(DayKind::Holiday) => self.open.holiday.hold(minute, 0),
+            Some(DayKind::Short) => self.open.day(day.weekday()).hold(minute, self.short_by_min),
+            Some(DayKind::Work) => self.open.mon.hold(minute, 0),
+            None => self.open.day(day.weekday()).hold(minute, 0),
+        }
     }
 }
 
@@ -85,6 +103,13 @@ impl Hours {
             "closed" => Some(Self::default()),
             spans => spans.split(',').map(Self::span).collect::<Option<_>>().map(Self),
         }
+    }
+
+    /// Whether these hours, the last of them shorter by so many minutes, hold this minute.
+    fn hold(&self, minute: u16, shorter: u16) -> bool {
+        let last = self.0.iter().map(|span| span.end).max().unwrap_or_default();
+        let end = |span: &Range<u16>| if span.end == last && last < DAY { last.saturating_sub(shorter) } else { span.end };
+        self.0.iter().any(|span| (span.start..end(span)).contains(&minute))
     }
 
     fn span(text: &str) -> Option<Range<u16>> {
@@ -116,12 +141,16 @@ fn utc() -> TimeZone {
     TimeZone::UTC
 }
 
-fn dates<'de, D: serde::Deserializer<'de>>(source: D) -> Result<BTreeSet<Date>, D::Error> {
-    let read = |text: &String| {
-        let wrong = |_| serde::de::Error::custom(format!("`{text}` is no date; write it as \"2027-01-01\", in quotes"));
-        text.parse().map_err(wrong)
+fn an_hour() -> u16 {
+    60
+}
+
+fn days_with_hours<'de, D: serde::Deserializer<'de>>(source: D) -> Result<BTreeMap<Date, Hours>, D::Error> {
+    let read = |(text, hours): (String, Hours)| {
+        let wrong = |_| serde::de::Error::custom(format!("`{text}` is no date; write it as \"2027-01-01\" = \"10:00-16:00\""));
+        Ok((text.parse().map_err(wrong)?, hours))
     };
-    Vec::<String>::deserialize(source)?.iter().map(read).collect()
+    BTreeMap::<String, Hours>::deserialize(source)?.into_iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -189,6 +218,64 @@ mod tests {
     }
 
     #[test]
+    fn the_day_before_a_holiday_ends_an_hour_earlier_where_it_ends_at_all() {
+        let day = r#"open = { mon = "08:00-20:00", tue = "09:00-13:00, 14:00-18:00", fri = "24h" }, holidays = "russia""#;
+        let (calendar, full) = (calendar(day), calendar(&format!("{day}, short_by_min = 0")));
+        for (time, open, full_open) in [
+            ("2026-11-03T12:59:00", true, true),
+            ("2026-11-03T16:59:00", true, true),
+            ("2026-11-03T17:00:00", false, true),
+            ("2026-11-03T18:00:00", false, false),
+            ("2026-05-08T23:30:00", true, true),
+            ("2026-11-10T17:30:00", true, true),
+        ] {
+            assert_eq!((calendar.is_open(barnaul(time)), full.is_open(barnaul(time))), (open, full_open), "{time}");
+        }
+    }
+
+    #[test]
+    fn holidays_have_hours_of_their_own_if_any_and_a_moved_day_off_is_one() {
+        let week = r#"open = { mon = "08:00-20:00", thu = "08:00-20:00", holiday = "10:00-16:00" }, holidays = "russia""#;
+        for (time, open) in [
+            ("2026-05-11T09:00:00", false),
+            ("2026-05-11T10:00:00", true),
+            ("2026-12-31T15:59:00", true),
+            ("2026-12-31T16:00:00", false),
+            ("2026-12-30T10:00:00", false),
+        ] {
+            assert_eq!(calendar(week).is_open(barnaul(time)), open, "{time}");
+        }
+        assert!(!calendar(&week.replace(", holiday = \"10:00-16:00\"", "")).is_open(barnaul("2026-05-11T10:00:00")));
+    }
+
+    #[test]
+    fn an_exception_opens_or_shortens_a_day_whatever_it_is_otherwise() {
+        let week = r#"open = { mon = "08:00-20:00" }, holidays = "russia",
+            exceptions = { "2026-05-11" = "12:00-14:00", "2026-11-21" = "09:00-18:00", "2026-11-23" = "closed" }"#;
+        let calendar = calendar(&week.replace('\n', ""));
+        for (time, open) in [
+            ("2026-05-11T12:00:00", true),
+            ("2026-05-11T14:00:00", false),
+            ("2026-11-21T10:00:00", true),
+            ("2026-11-23T10:00:00", false),
+            ("2026-11-30T10:00:00", true),
+        ] {
+            assert_eq!(calendar.is_open(barnaul(time)), open, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_working_saturday_has_the_hours_of_a_monday() {
+        let mut calendar = calendar(r#"open = { mon = "08:00-20:00" }"#);
+        let saturday = barnaul("2026-11-21T10:00:00");
+        assert!(!calendar.is_open(saturday));
+        let list = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(list.path(), "2026-11-21 work  moved to Monday\n").unwrap();
+        calendar.days = Days::file(list.path()).unwrap();
+        assert!(calendar.is_open(saturday));
+    }
+
+    #[test]
     fn a_lunch_break_is_closed() {
         let calendar = calendar(r#"open = { mon = "09:00-13:00, 14:00-18:00" }"#);
         assert!(!calendar.is_open(barnaul("2026-11-23T13:30:00")));
@@ -206,6 +293,7 @@ mod tests {
         let text = format!("c = {{ name = \"c\", {rest} }}");
         let mut calendar = toml::from_str::<std::collections::BTreeMap<String, Calendar>>(&text).unwrap().remove("c").unwrap();
         calendar.zone = zone();
+        calendar.days = calendar.holidays.days().unwrap();
         calendar
     }
 

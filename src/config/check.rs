@@ -1,8 +1,8 @@
 //! What one section alone cannot know: that names meet, nothing is said twice, secrets are there, and nothing stands open by accident.
 
 use super::read::{File, Placed};
-use super::recording;
 use super::*;
+use super::{overflow, recording};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -18,11 +18,11 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let regions = regions(file);
     let networks = networks(file);
     let trunks = trunks(file, &regions, &networks);
-    let queues = queues(file, &regions);
-    let agents = agents(file, &regions, &networks, &queues, env);
-    let numbers = numbers(file, &regions);
     let routes = routes(file, &trunks);
     let calendars = calendars(file, &regions);
+    let queues = queues(file, &regions, &calendars, &routes);
+    let agents = agents(file, &regions, &networks, &queues, env);
+    let numbers = numbers(file, &regions);
     let callbacks = callbacks(file, &regions, &trunks);
     let store = store(file, env);
     let acd = file.table("acd");
@@ -181,9 +181,10 @@ fn trunks(file: &mut File, regions: &[Region], networks: &[Network]) -> Vec<Trun
     values(trunks)
 }
 
-fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
+fn queues(file: &mut File, regions: &[Region], calendars: &[Calendar], routes: &[Route]) -> Vec<Queue> {
     let mut queues = file.list::<Queue>("queue");
     unique(file, "queue", &queues, "name", |queue| queue.name.to_string());
+    let names: Vec<QueueId> = queues.iter().map(|queue| queue.value.name.clone()).collect();
     for queue in &mut queues {
         queue.value.region = region_of(file, regions, queue, "[[queue]]", queue.value.region);
         if let Some(skill) = queue.value.skill.take() {
@@ -208,6 +209,7 @@ fn queues(file: &mut File, regions: &[Region]) -> Vec<Queue> {
                 "the place told each few seconds wears callers out; write at least 10",
             );
         }
+        overflow::fits(file, queue, &names, calendars, routes);
         if queue.value.keep_recordings_days == Some(0) {
             let message = "recordings kept for 0 days are none; write `record = false`, or at least 1 day";
             file.complain(queue.place("keep_recordings_days"), message);
@@ -452,6 +454,10 @@ fn calendars(file: &mut File, regions: &[Region]) -> Vec<Calendar> {
     for calendar in &mut calendars {
         let code = region_of(file, regions, calendar, "[[calendar]]", calendar.value.region);
         calendar.value.region = code;
+        match calendar.value.holidays.days() {
+            Ok(days) => calendar.value.days = days,
+            Err(why) => file.complain(calendar.place("holidays"), why),
+        }
         if let Some(region) = regions.iter().find(|region| region.code == code) {
             calendar.value.zone = region.time_zone();
         }
@@ -795,7 +801,7 @@ fn levels_fit<T>(file: &mut File, section: &Placed<T>, key: &str, levels: &BTree
     }
 }
 
-fn known<'a>(file: &mut File, place: usize, kind: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) {
+pub(super) fn known<'a>(file: &mut File, place: usize, kind: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) {
     if names.clone().any(|known| known == name) {
         return;
     }

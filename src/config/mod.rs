@@ -4,12 +4,16 @@
 
 mod calendar;
 mod check;
+mod day_list;
+mod overflow;
 mod read;
 mod recording;
 mod secret;
 mod span;
 
 pub use calendar::{Calendar, Hours, Week};
+pub use day_list::{Days, Holidays};
+pub use overflow::{AtClosing, Overflow, Then};
 pub use read::{ConfigError, ConfigErrors};
 pub use recording::{Archive, ArchiveKind, Recording};
 pub use secret::{Secret, read_or_make};
@@ -311,9 +315,6 @@ pub struct Queue {
     pub priority: u8,
     #[serde(default = "number::<200>")]
     pub max_waiting: u32,
-    /// Zero: no limit.
-    #[serde(rename = "max_wait_s", with = "seconds", default)]
-    pub max_wait: Duration,
     #[serde(rename = "ring_s", with = "seconds", default = "secs::<15>")]
     pub ring: Duration,
     #[serde(rename = "wrap_up_s", with = "seconds", default = "secs::<20>")]
@@ -332,6 +333,18 @@ pub struct Queue {
     /// Ask the agent's phone to answer by itself.
     #[serde(default)]
     pub auto_answer: bool,
+    /// Its opening hours; always open if left out.
+    pub calendar: Option<String>,
+    #[serde(default)]
+    pub at_closing: AtClosing,
+    /// The first line that holds for a caller counts.
+    #[serde(default)]
+    pub overflow: Vec<Overflow>,
+    #[serde(default = "yes")]
+    pub announce_place: bool,
+    /// One of them is said with each announcement, in turn.
+    #[serde(default)]
+    pub announce_texts: Vec<PromptId>,
     #[serde(default)]
     pub wrap_up: WrapUp,
     /// So much longer each time an agent asks.

@@ -1,6 +1,6 @@
 //! Whether a script is fit for citizens: every way leads somewhere, nobody who erred is hung up on, nothing is recorded unannounced.
 
-use super::script::{At, Menu, Node, Script, Target};
+use super::script::{At, Menu, Node, Queue, Script, Target};
 use super::speak;
 use crate::facts::Outcome;
 use crate::ids::*;
@@ -15,6 +15,8 @@ pub struct Known {
     pub queues: BTreeSet<QueueId>,
     pub routes: BTreeSet<RouteId>,
     pub calendars: BTreeSet<String>,
+    /// Queues whose callers may be offered or promised a callback.
+    pub calling_back: BTreeSet<QueueId>,
 }
 
 /// One thing wrong in one script. Prints as `122.yaml:14: what is wrong; what to do`.
@@ -55,7 +57,7 @@ pub enum Problem {
     #[error("`timeout_s` is {seconds}; choose 1…{max}")]
     Timeout { seconds: u16, max: u16 },
     #[error(
-        "the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue, a transfer or a callback only"
+        "the key `{key}` leads from a queue to a {kind}; from a queue a key may lead to a queue, a transfer, a callback or a menu"
     )]
     QueueKey { key: String, kind: &'static str },
     #[error(
@@ -78,6 +80,12 @@ pub enum Problem {
     NoSuchRoute { route: RouteId, known: String },
     #[error("the configuration has no calendar `{calendar}`; add it there, or use one of: {known}")]
     NoSuchCalendar { calendar: String, known: String },
+    #[error(
+        "the overflow list of `{queue}` leads to a callback, and `{node}` to none; add `callback: …` with the name of a callback node"
+    )]
+    NoCallback { queue: QueueId, node: String },
+    #[error("`callback` leads to `{node}`, where nobody is promised a call; let it lead to a callback node")]
+    NoPromise { node: String },
 }
 
 /// Reads all scripts, given as (file name without `.yaml`, text). Either all are good, or everything that is wrong is told.
@@ -238,9 +246,14 @@ fn queue_keys(script: &Script) -> Vec<ScriptError> {
     let mut errors = Vec::new();
     for node in script.nodes.values() {
         let Node::Queue(queue) = &node.value else { continue };
+        if let Some(callback) = &queue.callback
+            && script.nodes.get(&callback.value).is_some_and(|node| !matches!(node.value, Node::Callback(_)))
+        {
+            errors.push(error(script, callback.line, Problem::NoPromise { node: callback.value.clone() }));
+        }
         for (key, target) in &queue.keys {
             match script.nodes.get(&target.value).map(|node| &node.value) {
-                Some(Node::Queue(_) | Node::Transfer(_) | Node::Callback(_)) | None => {}
+                Some(Node::Queue(_) | Node::Transfer(_) | Node::Callback(_) | Node::Menu(_)) | None => {}
                 Some(other) => {
                     errors.push(error(script, target.line, Problem::QueueKey { key: key.clone(), kind: other.kind() }));
                 }
@@ -276,6 +289,7 @@ fn each_node(script: &Script, known: &Known) -> Vec<ScriptError> {
                 }
                 problems
                     .extend(queue.repeat.iter().filter(|key| !is_key(&key.value, 1)).map(|key| bad_key(key.line, &key.value, 1)));
+                problems.extend(no_callback(name, queue, known));
                 for prompt in speak::prompts().filter(|prompt| !known.prompts.contains(prompt)) {
                     problems.push((0, Problem::NoSuchPrompt { prompt }));
                 }
@@ -326,6 +340,12 @@ fn bad_menu(name: &str, menu: &Menu, line: u32) -> Vec<(u32, Problem)> {
         problems.push((line, Problem::Timeout { seconds: menu.timeout_s, max: Menu::MAX_TIMEOUT_S }));
     }
     problems
+}
+
+fn no_callback(name: &str, queue: &Queue, known: &Known) -> Option<(u32, Problem)> {
+    let (node, At { value: queue, line }, callback) = (name.to_owned(), &queue.queue, &queue.callback);
+    let lacks = callback.is_none() && known.calling_back.contains(queue);
+    lacks.then(|| (*line, Problem::NoCallback { queue: queue.clone(), node }))
 }
 
 fn bad_keys(keys: &BTreeMap<String, Target>, max: usize) -> Vec<(u32, Problem)> {

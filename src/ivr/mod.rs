@@ -52,6 +52,8 @@ pub enum Event {
     Announce {
         position: u32,
         wait: Option<Duration>,
+        /// Why it takes longer than was told before.
+        fewer_agents: bool,
     },
     /// The caller hung up, or an agent or the route took over: the robot is done.
     Stopped,
@@ -64,6 +66,20 @@ pub enum Event {
         within: Duration,
     },
     CallbackRefused,
+    /// The acd wants this said to the waiting caller.
+    Say {
+        prompt: PromptId,
+    },
+    /// By a rule the caller waits in this queue now.
+    Moved {
+        queue: QueueId,
+    },
+    /// A rule of the queue wants the waiting caller promised a callback.
+    PromiseCallback,
+    /// By a rule of this queue a route is dialled for the caller.
+    Routed {
+        queue: QueueId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +121,10 @@ pub enum Command {
     BookCallback {
         queue: QueueId,
         booking: Booking,
+    },
+    /// The caller waits no longer; the robot goes on with them.
+    LeaveQueue {
+        why: QueueLeft,
     },
 }
 

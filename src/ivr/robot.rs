@@ -5,7 +5,7 @@
 use super::script::{Callback, HangUp, Menu, Node, Queue, Say, Script, Transfer};
 use super::{Command, Event, is_phone_key, speak};
 use crate::clock::Moment;
-use crate::facts::{Booking, Fact, Outcome};
+use crate::facts::{Booking, Fact, Outcome, QueueLeft};
 use crate::ids::*;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -45,9 +45,10 @@ enum Step {
         errors: u8,
     },
     AskingHours,
-    /// In the queue; `place` is the last announcement.
+    /// In the queue; `place` is the last announcement, `next` what is to be said after what is being said.
     Waiting {
         place: Vec<PromptId>,
+        next: Vec<PromptId>,
     },
     Dialling,
     Done,
@@ -67,6 +68,8 @@ const NEXT_KEY: Duration = Duration::from_secs(3);
 const LAST_KEY: Duration = Duration::from_secs(5);
 /// Keys kept for menus to come: the deepest tree has fewer levels, more is noise.
 const MAX_AHEAD: usize = 8;
+/// Prompts kept for after the one that is said: who waits wants music, not a lecture.
+const MOST_NEXT: usize = 8;
 /// Nodes passed in one turn. A checked script has no circles, so it is never reached; if it were, this one call fails.
 const MAX_NODES_A_TURN: usize = 1000;
 
@@ -98,13 +101,27 @@ impl Caller {
             (_, Event::Digit(key)) => self.key(script, now, key),
             (_, Event::PlayEnded(play)) => self.play_ended(script, now, play),
             (_, Event::Hours { open }) => self.hours_told(script, now, open),
-            (_, Event::Overflowed { queue, why: _ }) => self.overflowed(script, now, &queue),
+            (_, Event::Overflowed { queue, why }) => self.overflowed(script, now, &queue, why),
             (_, Event::RouteFailed { route, end: _ }) => self.route_failed(script, now, &route),
             (_, Event::RouteHeard) => self.quiet(),
-            (_, Event::Announce { position, wait }) => self.announce(now, speak::place(position, wait)),
+            (_, Event::Announce { position, wait, fewer_agents }) => {
+                self.announce(now, speak::place(position, wait, fewer_agents));
+            }
             (_, Event::CallbackBooked { within }) => self.booked(script, now, within),
             (_, Event::CallbackRefused) => self.not_booked(script, now),
             (_, Event::Stopped) => self.done(),
+            (_, Event::Say { prompt }) => self.say_next(now, vec![prompt]),
+            (_, Event::Moved { queue: to }) => {
+                if let Some((queue, _)) = &mut self.queue {
+                    *queue = to;
+                }
+            }
+            (_, Event::PromiseCallback) => self.promise_callback(script, now),
+            (_, Event::Routed { queue }) => {
+                if self.waits_in(&queue) {
+                    self.step = Step::Dialling;
+                }
+            }
         }
     }
 
@@ -142,6 +159,7 @@ impl Caller {
             self.node = next.to_owned();
             self.until = None;
             self.playing = None;
+            self.leave_queue(script);
             self.fact(Fact::RobotAtNode {
                 call: self.call,
                 script: script.id.clone(),
@@ -211,7 +229,7 @@ impl Caller {
 
     fn queue(&mut self, now: Moment, queue: &Queue) {
         self.queue = Some((queue.queue.value.clone(), self.node.clone()));
-        self.step = Step::Waiting { place: Vec::new() };
+        self.step = Step::Waiting { place: Vec::new(), next: Vec::new() };
         self.ahead.clear();
         self.connect(false);
         if queue.theme.is_some() && queue.theme != self.theme {
@@ -314,13 +332,17 @@ impl Caller {
     }
 
     fn key_in_queue(&mut self, script: &Script, now: Moment, queue: &Queue, key: char) {
+        // Whoever is being connected has nothing to choose.
+        let Step::Waiting { place, .. } = &self.step else { return };
         if let Some(target) = queue.keys.get(&key.to_string()) {
             self.silence();
             return self.enter(script, now, &target.value);
         }
         let asked_again = queue.repeat.as_ref().is_some_and(|repeat| repeat.value.starts_with(key));
-        if let (true, Step::Waiting { place }) = (asked_again, &self.step) {
-            self.announce(now, place.clone());
+        if asked_again && !place.is_empty() {
+            self.play(now, place.clone());
+        } else if self.playing.is_some() {
+            self.wait_on(now, queue);
         }
     }
 }
@@ -342,7 +364,7 @@ impl Caller {
             Some(Node::Notice(notice)) => self.enter(script, now, &notice.next.value),
             Some(Node::Say(saying)) => self.enter(script, now, &saying.next.value),
             Some(Node::Menu(menu)) => self.until = Some(now + Duration::from_secs(menu.timeout_s.into())),
-            Some(Node::Queue(queue)) => self.music(&queue.music.value),
+            Some(Node::Queue(queue)) => self.wait_on(now, queue),
             Some(Node::Transfer(transfer)) => self.music(&transfer.music.value),
             Some(Node::HangUp(end)) if end.keys.is_empty() => self.hang_up(end.outcome),
             Some(Node::HangUp(_)) => self.until = Some(now + LAST_KEY),
@@ -387,30 +409,90 @@ impl Caller {
     }
 
     /// A late word of a queue that the caller has left changes nothing.
-    fn overflowed(&mut self, script: &Script, now: Moment, from: &QueueId) {
+    fn overflowed(&mut self, script: &Script, now: Moment, from: &QueueId, why: QueueLeft) {
+        let way = |queue: &'_ Queue| match &queue.closed {
+            Some(closed) if why == QueueLeft::Closed => closed.value.clone(),
+            Some(_) | None => queue.overflow.value.clone(),
+        };
+        self.let_go(script, now, from, way);
+    }
+
+    /// The wait goes on until the callback is booked.
+    fn promise_callback(&mut self, script: &Script, now: Moment) {
+        if let (Step::Waiting { .. }, Some(Node::Queue(Queue { callback: Some(callback), .. }))) = (&self.step, self.at(script)) {
+            self.silence();
+            self.enter(script, now, &callback.value);
+        }
+    }
+
+    fn let_go(&mut self, script: &Script, now: Moment, from: &QueueId, way: impl FnOnce(&Queue) -> String) {
         if let Some(Node::Queue(queue)) = self.at(script)
-            && queue.queue.value == *from
+            && self.waits_in(from)
         {
             self.silence();
-            self.enter(script, now, &queue.overflow.value);
+            self.step = Step::Saying;
+            self.enter(script, now, &way(queue));
+        }
+    }
+
+    fn waits_in(&self, named: &QueueId) -> bool {
+        matches!(self.step, Step::Waiting { .. }) && self.queue.as_ref().is_some_and(|(queue, _)| queue == named)
+    }
+
+    /// Whoever goes from a queue to where no place is kept waits no longer.
+    fn leave_queue(&mut self, script: &Script) {
+        match self.at(script) {
+            Some(Node::Queue(_) | Node::Transfer(_) | Node::Goto(_) | Node::Callback(_)) | None => {}
+            Some(Node::Notice(_) | Node::Say(_) | Node::Menu(_) | Node::Hours(_) | Node::HangUp(_)) => {
+                if let Step::Waiting { .. } = self.step {
+                    self.step = Step::Saying;
+                    self.commands.push_back(Command::LeaveQueue { why: QueueLeft::Transferred });
+                }
+            }
         }
     }
 
     fn route_failed(&mut self, script: &Script, now: Moment, failed: &RouteId) {
-        if let Some(Node::Transfer(transfer)) = self.at(script)
-            && transfer.route.value == *failed
-        {
-            self.silence();
-            self.enter(script, now, &transfer.failed.value);
-        }
+        let way = match self.at(script) {
+            Some(Node::Transfer(transfer)) if transfer.route.value == *failed => &transfer.failed.value,
+            // A rule of the queue had dialled it.
+            Some(Node::Queue(queue)) if self.step == Step::Dialling => &queue.overflow.value,
+            Some(_) | None => return,
+        };
+        self.silence();
+        self.enter(script, now, way);
     }
 
     /// The place is told between two pieces of music, never into a sentence: then only the key tells it.
     fn announce(&mut self, now: Moment, told: Vec<PromptId>) {
-        let Step::Waiting { place } = &mut self.step else { return };
+        let Step::Waiting { place, .. } = &mut self.step else { return };
         place.clone_from(&told);
         if self.playing.is_none() && !told.is_empty() {
             self.play(now, told);
+        }
+    }
+
+    /// After what is being said.
+    fn say_next(&mut self, now: Moment, mut said: Vec<PromptId>) {
+        let Step::Waiting { next, .. } = &mut self.step else { return };
+        if self.playing.is_none() {
+            self.play(now, said);
+        } else if next.len() < MOST_NEXT {
+            next.append(&mut said);
+        }
+    }
+
+    /// The next word, if there is one, or music.
+    fn wait_on(&mut self, now: Moment, queue: &Queue) {
+        (self.playing, self.until) = (None, None);
+        match &mut self.step {
+            Step::Waiting { next, .. } if !next.is_empty() => {
+                let said = std::mem::take(next);
+                self.play(now, said);
+            }
+            Step::Waiting { .. } | Step::Dialling => self.music(&queue.music.value),
+            Step::Before | Step::Saying | Step::Choosing { .. } | Step::AskingHours | Step::Done => {}
+            Step::Returning | Step::Booking => {}
         }
     }
 }

@@ -140,13 +140,19 @@ pub struct Queue {
     #[serde(default)]
     pub say: Say,
     pub music: At<PromptId>,
-    /// Ways out while waiting: to a route or to another queue.
+    /// Ways out while waiting: to a route, another queue, a menu, or a callback.
     #[serde(default)]
     pub keys: BTreeMap<String, Target>,
     /// The key that tells the place in the queue once more.
     #[serde(default)]
     pub repeat: Option<At<String>>,
+    /// The callback node to which the overflow list of the queue leads.
+    #[serde(default)]
+    pub callback: Option<Target>,
     pub overflow: Target,
+    /// Instead of `overflow`, when the queue is out of its hours.
+    #[serde(default)]
+    pub closed: Option<Target>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -263,7 +269,7 @@ impl Node {
             Node::Say(saying) => vec![&saying.next],
             Node::Menu(menu) => vec![&menu.operator],
             Node::Hours(hours) => vec![&hours.open, &hours.closed],
-            Node::Queue(queue) => vec![&queue.overflow],
+            Node::Queue(queue) => [&queue.overflow].into_iter().chain(&queue.closed).chain(&queue.callback).collect(),
             Node::Transfer(transfer) => vec![&transfer.failed],
             Node::HangUp(_) => vec![],
             Node::Goto(goto) => vec![&goto.node],

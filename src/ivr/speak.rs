@@ -12,7 +12,7 @@ const LAST_ORDINAL: u32 = 99;
 const LONGEST_MINUTES: u64 = 60;
 
 /// «Вы третий в очереди. Ожидание около двух минут.» Position 1 is the next to be served; no wait, no word about it.
-pub fn place(position: u32, wait: Option<Duration>) -> Vec<PromptId> {
+pub fn place(position: u32, wait: Option<Duration>, fewer_agents: bool) -> Vec<PromptId> {
     let mut words = match position {
         0..=LAST_ORDINAL => {
             let mut words = vec!["place-you".to_owned()];
@@ -22,6 +22,7 @@ pub fn place(position: u32, wait: Option<Duration>) -> Vec<PromptId> {
         }
         _ => vec!["place-more-than".to_owned(), genitive_word(round_number_below(position - 1)), "place-people".to_owned()],
     };
+    words.extend(fewer_agents.then(|| "wait-fewer-agents".to_owned()));
     words.extend(wait.map(minutes).unwrap_or_default());
     words.iter().map(|word| PromptId::from(word.as_str())).collect()
 }
@@ -56,6 +57,7 @@ pub fn prompts() -> impl Iterator<Item = PromptId> {
         "place-in-queue",
         "place-more-than",
         "place-people",
+        "wait-fewer-agents",
         "wait-about",
         "wait-less-than-minute",
         "wait-more-than-hour",
@@ -77,7 +79,7 @@ pub fn prompts() -> impl Iterator<Item = PromptId> {
 
 /// The wait is rounded up: who is told two minutes should not wait three.
 fn minutes(wait: Duration) -> Vec<String> {
-    let whole = wait.as_secs().div_ceil(60);
+    let whole = wait.as_millis().div_ceil(60_000) as u64;
     if wait < Duration::from_secs(60) {
         return vec!["wait-less-than-minute".to_owned()];
     }
@@ -158,8 +160,19 @@ mod tests {
             (1500, None, "Вы в очереди перед вами более тысячи человек"),
             (u32::MAX, None, "Вы в очереди перед вами более тысячи человек"),
         ] {
-            assert_eq!(said_aloud(&place(position, seconds.map(Duration::from_secs))), said);
+            assert_eq!(said_aloud(&place(position, seconds.map(Duration::from_secs), false)), said);
         }
+    }
+
+    #[test]
+    fn what_is_said_is_never_below_what_was_promised() {
+        for (millis, said) in [(59_999, "меньше минуты"), (60_000, "одной"), (60_001, "двух"), (120_900, "трёх")]
+        {
+            let said_of_it = said_aloud(&place(3, Some(Duration::from_millis(millis)), false));
+            assert!(said_of_it.contains(said), "{millis} ms: {said_of_it}");
+        }
+        let longer = said_aloud(&place(3, Some(Duration::from_secs(240)), true));
+        assert_eq!(longer, "Вы третий в очереди операторов стало меньше ожидание около четырёх минут");
     }
 
     #[test]
@@ -181,7 +194,7 @@ mod tests {
     fn every_number_has_its_words() {
         let all: Vec<_> = prompts().chain(within_prompts()).collect();
         for position in 1..1200 {
-            for prompt in place(position, Some(Duration::from_secs(u64::from(position) * 10))) {
+            for prompt in place(position, Some(Duration::from_secs(u64::from(position) * 10)), true) {
                 assert!(all.contains(&prompt), "{prompt}");
             }
             for prompt in within(Duration::from_secs(u64::from(position) * 60)) {

@@ -3,7 +3,7 @@
 use super::CLASSES;
 use super::input::{Roster, Seat};
 use super::run::{Floor, Ring};
-use crate::acd::{Acd, AgentRules, Command, Event, QueueRules, Routing, Rules, Seek};
+use crate::acd::{Acd, AgentRules, Command, Estimate, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
 use crate::clock::Moment;
 use crate::facts::{Party, QueueLeft};
 use crate::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
@@ -26,6 +26,14 @@ pub(super) struct EngineFloor {
     open: Vec<u32>,
     queues: [QueueId; CLASSES.len()],
     offers: BTreeMap<usize, OfferId>,
+    told: Vec<Announced>,
+}
+
+/// What a waiting caller was told.
+pub(super) struct Announced {
+    pub call: usize,
+    pub wait: Duration,
+    pub fewer_agents: bool,
 }
 
 impl EngineFloor {
@@ -59,6 +67,7 @@ impl EngineFloor {
             open: vec![0; agents.len()],
             queues: CLASSES.map(|(name, _)| QueueId::from(name)),
             offers: BTreeMap::new(),
+            told: Vec::new(),
             rules,
             seats,
             agents,
@@ -69,6 +78,23 @@ impl EngineFloor {
             floor.acd.handle(Moment::ZERO, Event::AgentReachable { agent, reachable: true });
         }
         floor
+    }
+
+    /// Callers hear how long: first after, then each.
+    pub fn with_announcements(mut self, first: Duration, each: Duration) -> Self {
+        self.rules.queues.values_mut().for_each(|queue| queue.announce = Some((first, each)));
+        self.acd.handle(Moment::ZERO, Event::RulesChanged(Box::new(self.rules.clone())));
+        self
+    }
+
+    /// What was promised to a caller who waits.
+    pub fn promise_of(&self, call: usize) -> Option<Estimate> {
+        self.acd.promise_of(id(call))
+    }
+
+    /// What callers were told since this was asked last.
+    pub fn announced(&mut self) -> Vec<Announced> {
+        std::mem::take(&mut self.told)
     }
 }
 
@@ -130,9 +156,14 @@ impl Floor for EngineFloor {
                     return Some(Ring::Begins { call, agent });
                 }
                 Command::Withdraw { call, .. } => return Some(Ring::Stops { call: number(call) }),
-                Command::Announce { .. } | Command::Overflow { .. } | Command::Record(_) => {}
+                Command::Announce { call, wait: Some(wait), fewer_agents, .. } => {
+                    self.told.push(Announced { call: number(call), wait, fewer_agents });
+                }
+                Command::Announce { wait: None, .. } | Command::Overflow { .. } | Command::Record(_) => {}
                 // Nobody is owed a call here.
                 Command::CallBack { .. } | Command::CallbackOff { .. } => {}
+                // No trace knows overflow lists.
+                Command::Say { .. } | Command::PromiseCallback { .. } | Command::Moved { .. } | Command::ToRoute { .. } => {}
             }
         }
         None
@@ -146,11 +177,11 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         target,
         priority: 0,
         max_waiting: u32::MAX,
-        max_wait: None,
         ring: RING,
         wrap_up: Duration::ZERO,
         announce: None,
         seek: Seek::default(),
+        while_waiting: WhileWaiting::default(),
         after_talk: Default::default(),
     }
 }

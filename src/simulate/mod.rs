@@ -6,6 +6,7 @@
 pub mod chart;
 mod dice;
 mod engine;
+mod estimates;
 mod figures;
 mod generate;
 mod input;
@@ -16,6 +17,9 @@ mod run;
 mod seeds;
 
 pub use dice::Dice;
+pub use estimates::{
+    AnnouncementFigures, ESTIMATORS, Errors, EstimateFigures, HourFigures, Said, Told, estimate_figures, told, told_rows,
+};
 pub use figures::{ClassFigures, Figures, figures, rows};
 pub use generate::{Generator, HOURS, Redials, Row, WEEKDAYS, replay_csv, roster_csv, trace, trace_csv};
 pub use input::{Call, InputError, Roster, Seat, Trace};

@@ -106,15 +106,21 @@ pub(super) fn simulate_redials(
 ) -> (Vec<Arrival>, Vec<End>) {
     let engine = |policy, pooled| EngineFloor::new(roster, policy, pooled);
     match router {
-        Router::Default => run(trace, roster, ring, redial, engine(None, false)),
-        Router::Engine(policy) => run(trace, roster, ring, redial, engine(Some(policy), false)),
-        Router::Pooled => run(trace, roster, ring, redial, engine(Some(Policy::LongestWait), true)),
-        Router::AppQueue => run(trace, roster, ring, redial, RivalFloor::new(roster, rivals::Rule::AppQueue)),
-        Router::Overflow20 => run(trace, roster, ring, redial, RivalFloor::new(roster, rivals::Rule::Overflow20)),
+        Router::Default => run(trace, roster, ring, redial, &mut engine(None, false)),
+        Router::Engine(policy) => run(trace, roster, ring, redial, &mut engine(Some(policy), false)),
+        Router::Pooled => run(trace, roster, ring, redial, &mut engine(Some(Policy::LongestWait), true)),
+        Router::AppQueue => run(trace, roster, ring, redial, &mut RivalFloor::new(roster, rivals::Rule::AppQueue)),
+        Router::Overflow20 => run(trace, roster, ring, redial, &mut RivalFloor::new(roster, rivals::Rule::Overflow20)),
     }
 }
 
-fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, mut floor: impl Floor) -> (Vec<Arrival>, Vec<End>) {
+/// On a floor of the caller's own, which comes back with what it has seen.
+pub(super) fn run_on<F: Floor>(trace: &Trace, roster: &Roster, ring: Duration, mut floor: F) -> F {
+    run(trace, roster, ring, &mut |_, _| None, &mut floor);
+    floor
+}
+
+fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, floor: &mut impl Floor) -> (Vec<Arrival>, Vec<End>) {
     let mut run = Run {
         arrivals: Vec::with_capacity(trace.calls.len()),
         again: BTreeMap::new(),
@@ -138,7 +144,7 @@ fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, mut floor
         if due == Some(next)
             && let Some(Reverse((now, happens))) = run.due.pop()
         {
-            run.happens(now, happens, &mut floor);
+            run.happens(now, happens, floor);
         } else if floor.next() == Some(next) {
             floor.time_passes(next);
             // After the last call and the last seat only the router's own time would go on.
@@ -148,11 +154,11 @@ fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, mut floor
         } else if rung_again == Some(next)
             && let Some((_, again)) = run.again.pop_first()
         {
-            run.arrives(again, &mut floor);
+            run.arrives(again, floor);
         } else if let Some((need, call)) = coming.next() {
-            run.arrives(Arrival { call: call.clone(), need, attempt: 1 }, &mut floor);
+            run.arrives(Arrival { call: call.clone(), need, attempt: 1 }, floor);
         }
-        run.obey(next, &mut floor);
+        run.obey(next, floor);
     }
     let lost = End { outcome: Outcome::Abandoned, at: Moment::ZERO };
     (run.arrivals, run.ends.into_iter().map(|end| end.unwrap_or(lost)).collect())

@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod retention;
 mod rows;
 pub mod sqlite;
+pub mod statistics;
 pub mod table;
 pub mod writer;
 
@@ -19,6 +20,9 @@ use crate::ids::*;
 use crate::journal::PersonSeen;
 use crate::pii::Phone;
 use async_trait::async_trait;
+use statistics::{QueueVisits, Talks};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Tables that follow the journal. Nothing on the way of a call waits for them.
 #[async_trait]
@@ -56,6 +60,16 @@ pub trait Store: Send + Sync {
     async fn callback(&self, task: TaskId) -> Result<Option<CallbackRow>, StoreError>;
     /// Oldest first.
     async fn agent_changes(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Vec<AgentChangeRow>, StoreError>;
+    /// What became of the visits to each queue of the calls that entered in `from..to`.
+    async fn queue_visits(
+        &self,
+        region: Option<RegionId>,
+        from: Moment,
+        to: Moment,
+        within: Duration,
+    ) -> Result<BTreeMap<QueueId, QueueVisits>, StoreError>;
+    /// Talks of the same calls.
+    async fn talks(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Talks, StoreError>;
 
     /// Hand-offs that the core has not settled and that are due to be tried, oldest first; of each call only its first.
     async fn handoffs_due(&self, now: Moment, limit: u32) -> Result<Vec<HandoffDue>, StoreError>;
@@ -120,6 +134,9 @@ macro_rules! sql_modules {
         #[path = "../sql/rows.rs"]
         #[allow(clippy::duplicate_mod)]
         mod rows;
+        #[path = "../sql/statistics.rs"]
+        #[allow(clippy::duplicate_mod)]
+        mod statistics;
     };
 }
 use sql_modules;

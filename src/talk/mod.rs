@@ -221,6 +221,7 @@ impl Talk {
             Event::Lost { leg } => self.other_gone(now, leg, true),
             Event::Stop => self.stop(now),
             Event::Parting { outcome } => self.parting = outcome,
+            Event::LeavesQueue { why } => self.leaves_queue(why),
         }
     }
 
@@ -551,6 +552,17 @@ impl Talk {
         }
     }
 
+    fn leaves_queue(&mut self, why: QueueLeft) {
+        if let Stage::Waiting { ring, robot: true, .. } = &mut self.stage {
+            let ring = ring.take();
+            self.stage = Stage::Robot;
+            self.push(Command::CallerLeft { why });
+            if let Some(ring) = ring {
+                self.hang_up(ring.leg);
+            }
+        }
+    }
+
     /// A talk was broken off or a transfer failed: first in the queue again, with an apology.
     fn queue_again(&mut self, now: Moment, queue: QueueId) {
         self.stage = Stage::Waiting { since: now, queue: queue.clone(), ring: None, robot: false };
@@ -797,6 +809,8 @@ impl Talk {
     fn transfer_wanted(&mut self, now: Moment, route: RouteId, steps: Vec<RouteStep>) {
         match self.stage.clone() {
             Stage::Robot => {}
+            // Nobody could take the citizen back if the route does not answer; the callback task will.
+            Stage::Waiting { robot: false, .. } => return self.stop(now),
             Stage::Waiting { ring, .. } => {
                 self.push(Command::CallerLeft { why: QueueLeft::Transferred });
                 if let Some(ring) = ring {

@@ -88,6 +88,7 @@ impl Walk {
                 auto_answer: false,
             },
             7 => Event::OfferWithdrawn { offer: OfferId(self.roll(5)) },
+            8 if self.roll(2) == 0 => Event::LeavesQueue { why: QueueLeft::Transferred },
             8 => Event::Overflowed,
             9 => Event::Ringing { leg: self.any_leg(), early_media: self.roll(2) == 0 },
             10..=12 => Event::Answered { leg: self.any_leg() },

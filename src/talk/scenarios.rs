@@ -115,6 +115,7 @@ fn stimulus(what: &str) -> Event {
         ["agent", "hears", "a", "machine"] => Event::NotReached { end: AttemptEnd::Voicemail },
         ["called", "off"] => Event::CalledOff,
         ["robot", "says", "goodbye", outcome] => Event::Parting { outcome: Some(outcome_of(outcome)) },
+        ["citizen", "leaves", "the", "queue"] => Event::LeavesQueue { why: QueueLeft::Transferred },
         ["engine", "stops"] => Event::Stop,
         _ => panic!("no such stimulus: {what}"),
     }

@@ -102,6 +102,10 @@ pub enum Event {
     NotReached {
         end: AttemptEnd,
     },
+    /// The citizen chose something else than to wait; the robot goes on.
+    LeavesQueue {
+        why: QueueLeft,
+    },
 }
 
 /// One try of a route. `leg` is the id for the leg that would carry it.

@@ -1,6 +1,7 @@
 //! The API over real HTTP, with a stand-in for the conductor and real tables.
 
 mod fake;
+mod oracle;
 
 use dozvon::api::{self, ApiState, CoreBook, CoreHandoff};
 use dozvon::call::view::Board;
@@ -81,6 +82,32 @@ async fn the_ledger_waits_for_tables_that_are_behind_and_says_if_it_waited_in_va
     assert_eq!((in_time.status, in_time.header("dozvon-behind-bytes")), (200, None));
 }
 
+/// Service level in three forms, speed of answer, handle time, abandonment, occupancy: as a second fold over the facts has them.
+#[tokio::test]
+async fn c38_statistics_are_what_a_fold_over_the_facts_says() {
+    let (start, zone) = (Moment::from_secs(1_763_618_400), "%2B00:00");
+    for seed in 1..=3 {
+        let facts = oracle::lived_day(seed, start);
+        let mut store = None;
+        let house = House::start_with(|state| store = Some(state.store.clone())).await;
+        let store = store.unwrap();
+        let behind = store.position().await.unwrap();
+        let numbered: Vec<_> = facts.iter().cloned().zip(1_u64..).map(|(fact, no)| (behind + no * 10, fact)).collect();
+        store.apply(&numbered, behind + numbered.len() as u64 * 10).await.unwrap();
+        // The whole, a part that begins while agents talk, another threshold, the other region.
+        for (region, from, to, within) in [(22, 0, 9_000, 20), (22, 3_000, 9_000, 20), (22, 0, 9_000, 45), (76, 1_234, 9_000, 20)]
+        {
+            let time = |after: u64| format!("2025-11-20T{:02}:{:02}:{:02}{zone}", 6 + after / 3_600, after / 60 % 60, after % 60);
+            let path = format!("/api/v1/report/statistics?region={region}&from={}&to={}&within_s={within}", time(from), time(to));
+            let told = house.get(&path).await.json();
+            let [from, to] = [from, to].map(|after| start + Duration::from_secs(after));
+            let counted = oracle::counted(&facts, region, from, to, within);
+            assert!(oracle::same(&told, &counted), "seed {seed}, {path}:\n{told:#}\n{counted:#}");
+            assert!(told["all"]["answered"].as_u64().unwrap() > 50 && told["all"]["abandoned_within"].as_u64().unwrap() > 0);
+        }
+    }
+}
+
 #[tokio::test]
 async fn unknown_keys_and_unclear_values_are_refused_with_a_remedy() {
     let house = House::start().await;
@@ -88,6 +115,8 @@ async fn unknown_keys_and_unclear_values_are_refused_with_a_remedy() {
         ("/api/v1/ledger?regoin=22", 400),
         ("/api/v1/ledger?from=yesterday", 400),
         ("/api/v1/ledger?from=2026-11-25&to=2026-11-01", 400),
+        ("/api/v1/report/statistics?within_s=0", 400),
+        ("/api/v1/report/statistics?from=2026-01-01&to=2026-02-15", 400),
         ("/api/v1/calls?outcome=lost", 400),
         ("/api/v1/calls?limit=501", 400),
         ("/api/v1/calls?after=x", 400),

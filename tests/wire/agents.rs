@@ -186,13 +186,15 @@ async fn feature_codes_and_the_api_change_what_an_agent_does() {
 /// The wrap-up lasts until somebody knows what came of the talk: said from the phone, or over the API.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_of_a_talk_is_said_by_phone_and_by_api() {
-    let queues = "wrap_up_codes = { 1 = \"Записан\", 12 = \"Справка\" }\nwrap_up_code_required = true";
+    let queues = "auto_answer = true\nwrap_up_codes = { 1 = \"Записан\", 12 = \"Справка\" }\nwrap_up_code_required = true";
     let line = Line::open(Plan { agents: vec![registers("boris")], wrap_up_s: 1, queues, ..Plan::default() }).await;
     let phone = line.phone_that(20, ANSWERS);
     phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
     for by_phone in [true, false] {
         line.agent_is("boris", "ready", None).await;
         let (citizen, talk) = line.talks_with(&phone).await;
+        // The queue wants its agents' phones to answer by themselves.
+        assert!(talk.invite_header("Call-Info").is_some_and(|header| header.contains("answer-after=0")));
         talk.hang_up();
         citizen.wait_ended().await.unwrap();
         line.agent_is("boris", "wrap_up", Some("code_missing")).await;
@@ -216,11 +218,13 @@ async fn what_came_of_a_talk_is_said_by_phone_and_by_api() {
 /// It holds though the phone registers anew, until the agent's own next word; and a reason that is none is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_supervisor_sends_an_agent_away_and_the_phone_does_not_undo_it() {
-    let line = Line::open(Plan { agents: vec![registers("boris")], breaks: &["обед", "учёба"], ..Plan::default() }).await;
+    let boris = registers("boris").and("auto_answer = true");
+    let line = Line::open(Plan { agents: vec![boris], breaks: &["обед", "учёба"], ..Plan::default() }).await;
     let phone = line.phone_that(20, ANSWERS);
     phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
     line.agent_is("boris", "ready", None).await;
     let (citizen, talk) = line.talks_with(&phone).await;
+    assert!(talk.invite_header("Call-Info").is_some_and(|header| header.contains("answer-after=0")));
     let order = json!({ "state": "offline", "by": "petrova", "why": "конец смены" });
     line.post("/api/v1/agents/boris/override", order).await.unwrap();
     they_talk(&citizen, &talk).await;

@@ -2,12 +2,10 @@
 
 use crate::engine::SOON;
 use crate::line::{ANSWERS, Line, Plan, longest_wait_ms, rings, stands, they_talk};
+use crate::wall;
 use dozvon::testphone::{CallState, End};
 use std::fs;
 use std::time::Duration;
-
-#[path = "../wall/mod.rs"]
-mod wall;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c43_steps_of_the_wall_clock_change_no_wait_and_no_talk() {

@@ -34,6 +34,9 @@ pub struct Plan {
     pub closed: bool,
     /// From which wait on an abandon owes a callback.
     pub owed_after_s: u32,
+    /// Further keys of the queues behind keys 1 and 2.
+    pub booking: &'static str,
+    pub quiet: &'static str,
     /// Keys of `[callbacks]`; with any, the citizens' trunk can be dialled: their phones stand at .15.
     pub callbacks: &'static str,
     /// The script of 122.
@@ -60,6 +63,8 @@ impl Default for Plan {
             pack: false,
             closed: false,
             owed_after_s: 1,
+            booking: "",
+            quiet: "",
             callbacks: "",
             script: "line",
             store: String::new(),
@@ -188,7 +193,7 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
-        let Self { store, standby, media, callbacks, queues, .. } = self;
+        let Self { store, standby, media, callbacks, booking, quiet, queues, .. } = self;
         let home = if callbacks.is_empty() { "" } else { "contact = \"127.61.N.15:5060\"\nwatch_s = 0" };
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
@@ -239,6 +244,10 @@ steps = [{{ trunk = "ambulance", number = "103", ring_s = 5 }}, {{ trunk = "seco
 name = "main"
 open = {{ mon = "{hours}", tue = "{hours}", wed = "{hours}", thu = "{hours}", fri = "{hours}", sat = "{hours}", sun = "{hours}" }}
 
+[[calendar]]
+name = "day"
+open = {{ mon = "08:00-20:00", tue = "08:00-20:00", wed = "08:00-20:00", thu = "08:00-20:00", fri = "08:00-20:00", sat = "08:00-20:00", sun = "08:00-20:00" }}
+
 [callbacks]
 menu_after_s = {owed_after_s}
 queue_after_s = {owed_after_s}
@@ -269,9 +278,18 @@ token_env = "WIRE_PASSWORD"
         );
         for queue in ["booking", "quiet", "home_visit", "drugs", "consultation", "appeals", "other"] {
             let record = queue != "quiet";
-            let keys =
-                format!("ring_s = {ring_s}\nwrap_up_s = {wrap_up_s}\nmax_waiting = {max_waiting}\nrecord = {record}\n{queues}");
-            let _ = write!(config, "\n[[queue]]\nname = \"{queue}\"\nskill = \"talk\"\nannounce_after_s = 0\n{keys}\n");
+            let keys = format!("ring_s = {ring_s}\nwrap_up_s = {wrap_up_s}\nmax_waiting = {max_waiting}\nrecord = {record}");
+            let more = if queue == "booking" {
+                booking
+            } else if queue == "quiet" {
+                quiet
+            } else {
+                ""
+            };
+            let _ = write!(
+                config,
+                "\n[[queue]]\nname = \"{queue}\"\nskill = \"talk\"\nannounce_after_s = 0\n{keys}\n{queues}\n{more}\n"
+            );
         }
         for (no, reason) in self.breaks.iter().enumerate() {
             let _ = write!(config, "\n[[break]]\nreason = \"{reason}\"\nlongest_s = 1\nkey = \"{}\"\n", no + 1);

@@ -19,6 +19,7 @@ mod full_disk;
 mod lease;
 mod line;
 mod manners;
+mod overflow;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod privacy;
@@ -32,4 +33,6 @@ mod talk;
 mod tools;
 mod turn;
 mod upkeep;
+#[path = "../wall/mod.rs"]
+mod wall;
 mod webhooks;

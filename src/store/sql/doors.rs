@@ -1,7 +1,9 @@
 //! The store's doors onto this database.
 
-use super::{Database, cannot, care, delivery, fold, overwrite_deleted, read, recordings, rows};
+use super::{Database, cannot, care, delivery, fold, overwrite_deleted, read, recordings, rows, statistics};
+use crate::store::statistics::{QueueVisits, Talks};
 use crate::store::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a page or a deliverer waits for one answer.
@@ -82,6 +84,20 @@ impl Store for Database {
 
     async fn agent_changes(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Vec<AgentChangeRow>, StoreError> {
         answer(async { read::agent_changes(self.readers().await?, region, from, to).await }).await
+    }
+
+    async fn queue_visits(
+        &self,
+        region: Option<RegionId>,
+        from: Moment,
+        to: Moment,
+        within: Duration,
+    ) -> Result<BTreeMap<QueueId, QueueVisits>, StoreError> {
+        answer(async { statistics::queue_visits(self.readers().await?, region, from, to, within).await }).await
+    }
+
+    async fn talks(&self, region: Option<RegionId>, from: Moment, to: Moment) -> Result<Talks, StoreError> {
+        answer(async { statistics::talks(self.readers().await?, region, from, to).await }).await
     }
 
     async fn handoffs_due(&self, now: Moment, limit: u32) -> Result<Vec<HandoffDue>, StoreError> {
