@@ -7,7 +7,7 @@ use crate::facts::MissReason;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A phone that says no at once would else be rung at wire speed.
+/// A phone that says no at once would otherwise be rung at wire speed.
 const LEAST_REST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

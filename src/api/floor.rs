@@ -2,8 +2,7 @@
 
 use super::House;
 use super::fault::{ErrorBody, Fault, Told};
-use crate::acd::Order;
-use crate::call::request::{AgentWish, Request};
+use crate::call::request::{AgentWish, Order, Request};
 use crate::call::view::{Agent, Board};
 use crate::facts::{AttemptEnd, TaskEnd};
 use crate::ids::*;

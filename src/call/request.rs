@@ -1,5 +1,7 @@
 //! What people and tools may ask of the running engine; answered by the conductor within one turn.
 
+pub use crate::acd::Order;
+
 use super::view::{Board, Callback};
 use crate::facts::{AttemptEnd, TaskEnd};
 use crate::ids::*;
@@ -72,7 +74,7 @@ pub enum Request {
     /// A supervisor says what an agent is to be.
     AgentOverride {
         agent: AgentId,
-        order: crate::acd::Order,
+        order: Order,
         by: String,
         why: String,
         reply: Reply,
