@@ -14,6 +14,8 @@ use std::time::Duration;
 /// No rule makes us ring a person more often than this allows: four times an hour at most.
 const LEAST_GAP: Duration = Duration::from_secs(15 * 60);
 const DAY: u64 = 86_400;
+/// Between a caller's leaving the queue for a callback and the word of it lies no more than a turn of the engine.
+const BOOKING: Duration = Duration::from_secs(1);
 /// A promise is kept within so many days, however short the hours.
 const MOST_DAYS: u32 = 30;
 
@@ -258,6 +260,13 @@ impl Callbacks {
 
     pub fn keep_place(&mut self, now: Moment, person: PersonId, caller: &Caller) {
         self.place_is_kept(now, person, caller.queue, caller.rank.entered, caller.rank.place, None);
+    }
+
+    /// Who books a callback has the place at least until the booking is told.
+    pub fn keep_booked_place(&mut self, now: Moment, person: PersonId, caller: &Caller) {
+        let (queue, entered, place) = (caller.queue, caller.rank.entered, caller.rank.place);
+        let until = now + self.rules.place_kept.max(BOOKING);
+        self.places.insert(person, Place { queue, entered, place, cut_from: None, until });
     }
 
     /// Who is cut off in mid-talk comes first when they ring again.

@@ -238,10 +238,12 @@ impl Acd {
             self.callback_rests(now, call);
             return (Some(caller), freed);
         }
-        if matches!(why, QueueLeft::Abandoned | QueueLeft::EngineFailed | QueueLeft::CallbackBooked)
-            && let Some(person) = caller.person
-        {
-            self.callbacks.keep_place(now, person, &caller);
+        match (why, caller.person) {
+            (QueueLeft::Abandoned | QueueLeft::EngineFailed, Some(person)) => self.callbacks.keep_place(now, person, &caller),
+            (QueueLeft::CallbackBooked, Some(person)) => self.callbacks.keep_booked_place(now, person, &caller),
+            (QueueLeft::WaitedTooLong | QueueLeft::Full | QueueLeft::Transferred, _)
+            | (QueueLeft::Closed | QueueLeft::NoAgents | QueueLeft::EstimateTooLong, _)
+            | (_, None) => {}
         }
         let queue = self.queues[caller.queue].id.clone();
         self.record(Fact::QueueLeft { call, queue, why });

@@ -197,7 +197,11 @@ impl Acd {
 
     fn next_by_the_rules(&self, now: Moment, id: TaskId, task: &Task) -> Next {
         let named = task.queue.as_ref().and_then(|queue| self.queues.listed(queue));
-        let of_region = || self.queues.by_name().find(|(_, queue)| queue.rules.region == task.region).map(|(no, _)| no);
+        // Who hung up in the menu wanted nobody in particular: the queue of the region with the most agents.
+        let of_region = || {
+            let queues = self.queues.by_name().filter(|(_, queue)| queue.rules.region == task.region).map(|(no, _)| no);
+            queues.max_by_key(|no| (self.groups.staff(*no).on_duty, Reverse(no.index())))
+        };
         let may_call = self.callbacks.may_call(now, task);
         let (Some(at), Some(queue), Some(rules)) = (may_call, named.or_else(of_region), &self.callbacks.rules.dial) else {
             return Next::Stands(Standing::Listed);

@@ -228,10 +228,12 @@ impl Conductor {
     fn call_back(&mut self, id: CallId, task: TaskId, missed: CallId, queue: QueueId) {
         let Some(known) = self.live.get(id).cloned() else { return };
         let phone = known.person.and_then(|person| self.phones.get(&person)).cloned();
-        let Some(phone) = phone.filter(|_| self.house.dials_out(&known.trunk)) else {
-            tracing::warn!(%task, trunk = %known.trunk, "nobody can be called back: no phone, or a trunk without a contact");
-            self.record(Fact::CallEnded { call: id, outcome: Outcome::Failed });
-            self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end: AttemptEnd::Failed }));
+        let draining = self.drain_until.is_some();
+        let Some(phone) = phone.filter(|_| self.house.dials_out(&known.trunk) && !draining) else {
+            tracing::info!(%task, trunk = %known.trunk, draining, "nobody is called: no phone, a trunk without a contact, or the end");
+            self.record(Fact::CallEnded { call: id, outcome: Outcome::Cancelled });
+            let end = if draining { AttemptEnd::TrunkFailed } else { AttemptEnd::Failed };
+            self.work.push_back(Work::Acd(acd::Event::CallbackAttempted { call: id, end }));
             return self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
         };
         let citizen = self.ids.leg();

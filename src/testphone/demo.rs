@@ -56,11 +56,15 @@ pub struct Tally {
     pub missed: AtomicU64,
     /// Talks in which the agent heard the citizen too.
     pub heard: AtomicU64,
+    /// Citizens who chose to be called instead of waiting, calls of the line to citizens, and of these those picked up.
+    pub booked: AtomicU64,
+    pub called_back: AtomicU64,
+    pub picked_up: AtomicU64,
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [calls, answered, talked, abandoned, redialled, refused, offers, missed, heard] = [
+        let [calls, answered, talked, abandoned, redialled, refused, offers, missed, heard, booked, called_back, picked_up] = [
             &self.calls,
             &self.answered,
             &self.talked,
@@ -70,12 +74,16 @@ impl std::fmt::Display for Tally {
             &self.offers,
             &self.missed,
             &self.heard,
+            &self.booked,
+            &self.called_back,
+            &self.picked_up,
         ]
         .map(|count| count.load(Ordering::Relaxed));
         write!(
             f,
             "calls {calls}, answered {answered}, talked {talked}, abandoned {abandoned}, redialled {redialled}, refused {refused}; \
-             offers {offers}, missed {missed}, heard the citizen {heard}"
+             offers {offers}, missed {missed}, heard the citizen {heard}; \
+             booked a callback {booked}, called back {called_back}, picked up {picked_up}"
         )
     }
 }
@@ -93,6 +101,16 @@ pub struct Citizen {
     pub talks: Option<Duration>,
     pub redials_after: Option<Duration>,
     pub pitch: f64,
+    /// Chooses so late, by this key, to be called instead of waiting.
+    pub books: Option<(Duration, char)>,
+}
+
+/// What a citizen does whom the line calls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AtHome {
+    PicksUp { after: Duration },
+    Busy,
+    Out,
 }
 
 /// What an agent does with one offer.
@@ -115,6 +133,17 @@ pub fn citizens(seed: u64, per_minute: f64, keys: usize) -> impl Iterator<Item =
         talks: dice.chance(0.2).then(|| dice.between(8.0, 30.0)),
         redials_after: dice.chance(0.4).then(|| dice.between(5.0, 30.0)),
         pitch: 100.0 + dice.below(120) as f64,
+        books: dice.chance(0.15).then(|| (dice.between(8.0, 15.0), if dice.chance(0.5) { '2' } else { '3' })),
+    })
+}
+
+/// Of those who are called back 60 % pick up; half of the others talk with somebody else, half are out.
+pub fn at_home(seed: u64) -> impl Iterator<Item = AtHome> {
+    let mut dice = Dice::new(seed ^ 0x5bd1_e995);
+    std::iter::repeat_with(move || match dice.below(10) {
+        0..6 => AtHome::PicksUp { after: dice.between(2.0, 8.0) },
+        6..8 => AtHome::Busy,
+        _ => AtHome::Out,
     })
 }
 
@@ -137,7 +166,7 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> std::io::Result<
     let desk = || Phone::bind(SocketAddr::new(plan.desks, 0)).map(Arc::new);
     let agents = plan.agents.iter().map(|_| desk()).collect::<std::io::Result<Vec<_>>>()?;
     let mut days = JoinSet::new();
-    days.spawn(called_back(trunk.clone()));
+    days.spawn(called_back(trunk.clone(), plan.seed, tally.clone()));
     for (index, (phone, name)) in agents.iter().zip(&plan.agents).enumerate() {
         days.spawn(agent_day(phone.clone(), name.clone(), index, plan.clone(), tally.clone()));
     }
@@ -160,16 +189,41 @@ pub async fn run(plan: Plan, stop: impl Future<Output = ()>) -> std::io::Result<
     Ok(tally)
 }
 
-/// Whoever the line calls over the trunk answers: a citizen it calls back, or 103.
-async fn called_back(trunk: Arc<Phone>) {
-    trunk.on_invite(OnInvite::Answer { after: Duration::from_secs(2) });
+/// Whom the line calls over the trunk: 103, which answers, or a citizen at home.
+async fn called_back(trunk: Arc<Phone>, seed: u64, tally: Arc<Tally>) {
+    trunk.on_invite(OnInvite::Ring);
     let mut talks = JoinSet::new();
+    let mut homes = at_home(seed);
     while let Some(call) = trunk.next_call(DAY).await {
         while talks.try_join_next().is_some() {}
+        let ambulance = call.invite_header("To").is_some_and(|to| to.contains("sip:103@"));
+        let home = if ambulance { None } else { homes.next() };
+        let tally = tally.clone();
         talks.spawn(async move {
-            if call.within(RING).wait_answered().await.is_ok() {
-                talk(&call, CITIZEN_HELLO, 140.0, TALK_MAX).await;
+            let after = match home {
+                None => Duration::from_secs(2),
+                Some(AtHome::PicksUp { after }) => after,
+                Some(AtHome::Busy) => {
+                    count(&tally.called_back);
+                    return call.reject(486);
+                }
+                Some(AtHome::Out) => {
+                    count(&tally.called_back);
+                    let _ = call.within(TALK_MAX).wait_ended().await;
+                    return;
+                }
+            };
+            if home.is_some() {
+                count(&tally.called_back);
             }
+            if call.within(after).wait_ended().await.is_ok() {
+                return;
+            }
+            call.answer();
+            if home.is_some() {
+                count(&tally.picked_up);
+            }
+            talk(&call, CITIZEN_HELLO, 140.0, TALK_MAX).await;
         });
     }
 }
@@ -219,6 +273,17 @@ async fn citizen_call(trunk: &Phone, citizen: &Citizen, plan: &Plan, tally: &Tal
         let _ = call.press(digit).await; // the line may have hung up: the wait below sees it
     }
     info!(caller = %who, key = plan.keys.get(citizen.key), "pressed");
+    if let Some((late, key)) = citizen.books.filter(|(late, _)| *late < citizen.patience)
+        && call.within(late).hears_tone(AGENT_HELLO).await.is_err()
+        && !matches!(call.state(), super::CallState::Ended(_))
+    {
+        let _ = call.press(key).await;
+        if let Ok(End::TheyHungUp) = call.within(citizen.patience).wait_ended().await {
+            count(&tally.booked);
+            info!(caller = %who, "is to be called back");
+            return false;
+        }
+    }
     if call.within(citizen.patience).hears_tone(AGENT_HELLO).await.is_err() {
         let waits = !matches!(call.state(), super::CallState::Ended(_));
         if waits {
@@ -331,6 +396,13 @@ mod tests {
         assert_ne!(day(1), day(2));
         assert_eq!(habits(1, 0).take(20).collect::<Vec<_>>(), habits(1, 0).take(20).collect::<Vec<_>>());
         assert_ne!(habits(1, 0).take(20).collect::<Vec<_>>(), habits(1, 1).take(20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn six_of_ten_citizens_pick_up() {
+        let picked_up = at_home(1).take(1000).filter(|home| matches!(home, AtHome::PicksUp { .. })).count();
+        assert!((570..630).contains(&picked_up), "{picked_up} of 1000");
+        assert_eq!(at_home(1).take(50).collect::<Vec<_>>(), at_home(1).take(50).collect::<Vec<_>>());
     }
 
     #[test]

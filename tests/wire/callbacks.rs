@@ -3,6 +3,7 @@
 use crate::ear::{hears, hears_music, hears_prompt, read_wav, seconds_of_tone};
 use crate::engine::SOON;
 use crate::line::{AGENT, ANSWERS, CITIZEN, Line, Plan, registers, rejects, rings, stands, they_talk};
+use crate::sipp::Sipp;
 use dozvon::testphone::{End, Phone, PhoneCall, Voice};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -370,25 +371,54 @@ async fn after_kill_9_an_agent_who_was_asked_is_not_asked_twice_at_once() {
     line.ended_as(&[("abandoned_in_queue", 1)]).await;
 }
 
+/// SIPp's citizens pick up in 60 % of cases; every one is called once, by the dice of SIPp reached, busy or out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c36_sipp_citizens_are_called_back_once_each() {
+    const CITIZENS: u64 = 20;
+    let agents = vec![stands("anna", 20), stands("boris", 21), stands("vera", 22)];
+    let line = Line::open(Plan { agents, recording: false, ..plan() }).await;
+    let homes = Sipp::play_calls(&line, "citizens_at_home", 15, &[], CITIZENS);
+    give_up(&line, CITIZENS).await;
+    // Only now somebody sits at the desks.
+    let _phones = [20, 21, 22].map(|host| line.phone_that(host, ANSWERS));
+    homes.succeeds(&line).await;
+    let ends = line
+        .wait_for("all to be tried", SOON, async || {
+            let tasks = line.callbacks().await;
+            let ends = ["reached", "busy", "no_answer"]
+                .map(|end| tasks.iter().filter(|task| task["attempts"] == 1 && task["last_end"] == end).count() as u64);
+            (ends.iter().sum::<u64>() == CITIZENS).then_some(ends)
+        })
+        .await;
+    println!("of {CITIZENS} citizens reached {}, busy {}, out {}", ends[0], ends[1], ends[2]);
+    assert!(ends[0] > 0);
+    assert_eq!(line.ended_as(&[("abandoned_in_queue", CITIZENS)]).await.open_callbacks, CITIZENS - ends[0]);
+}
+
+/// So many citizens wait a second in vain.
+async fn give_up(line: &Line, citizens: u64) {
+    let mut waiting = Vec::new();
+    for number in 0..citizens {
+        waiting.push(line.call_queue(&format!("+738520001{number:02}")).await);
+    }
+    line.stages("waiting", waiting.len()).await;
+    line.board_shows("waits that owe calls", |board| {
+        let since = |call: &Value| call["stage_since_ms"].as_u64().unwrap();
+        let last = board["calls"].as_array().unwrap().iter().map(since).max().unwrap();
+        board["at_ms"].as_u64().unwrap() > last + 1_100
+    })
+    .await;
+    waiting.iter().for_each(PhoneCall::hang_up);
+    line.ended_as(&[("abandoned_in_queue", citizens)]).await;
+}
+
 /// Of ten citizens six pick up; every agent has at most one of them, every citizen at most one call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn six_of_ten_citizens_pick_up() {
     let agents = vec![stands("anna", 20), stands("boris", 21), stands("vera", 22)];
     let line = Line::open(Plan { agents, recording: false, ..plan() }).await;
     let home = line.phone(15);
-    // Nobody is at the desks yet.
-    let mut waiting = Vec::new();
-    for number in 0..10 {
-        waiting.push(line.call_queue(&format!("+7385200001{number}")).await);
-    }
-    line.stages("waiting", 10).await;
-    line.wait_for("waits that owe calls", SOON, async || {
-        let board = line.board().await;
-        let since = board["calls"].as_array().unwrap().iter().map(|call| call["stage_since_ms"].as_u64().unwrap()).max()?;
-        (board["at_ms"].as_u64().unwrap() > since + 1_100).then_some(())
-    })
-    .await;
-    waiting.iter().for_each(PhoneCall::hang_up);
+    give_up(&line, 10).await;
     let _phones = [20, 21, 22].map(|host| line.phone_that(host, ANSWERS));
     for number in 0..10 {
         let call = home.next_call(Duration::from_secs(30)).await.expect("each is called");
