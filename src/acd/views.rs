@@ -81,6 +81,8 @@ impl Acd {
             reachable: agent.reachable,
             served: agent.served,
             missed: agent.missed,
+            until: agent.state.until(),
+            overridden: agent.overridden.clone(),
         }
     }
 

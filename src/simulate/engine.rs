@@ -54,7 +54,13 @@ impl EngineFloor {
         for seat in &seats {
             first_seats.entry(agents[seat.agent].clone()).or_insert_with(|| agent_rules(seat));
         }
-        let rules = Rules { queues: queues.into_iter().collect(), agents: first_seats, callbacks: Default::default(), routing };
+        let rules = Rules {
+            queues: queues.into_iter().collect(),
+            agents: first_seats,
+            callbacks: Default::default(),
+            routing,
+            duty: Default::default(),
+        };
         let mut floor = Self {
             acd: Acd::new(IdSource::new(0)),
             agent_numbers: agents.iter().cloned().enumerate().map(|(no, id)| (id, no)).collect(),
@@ -176,6 +182,7 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         announce: None,
         seek: Seek::default(),
         while_waiting: WhileWaiting::default(),
+        after_talk: Default::default(),
     }
 }
 
