@@ -258,6 +258,7 @@ fn rules(size: Size) -> Rules {
                 }],
                 ..WhileWaiting::default()
             },
+            after_talk: Default::default(),
         };
         (QueueId::from(format!("queue{no}").as_str()), rules)
     });
@@ -276,5 +277,6 @@ fn rules(size: Size) -> Rules {
         agents: agents.collect(),
         callbacks: CallbackRules::default(),
         routing: Routing::installed(),
+        duty: Default::default(),
     }
 }

@@ -225,6 +225,23 @@ pub enum Fact {
         booking: Option<Booking>,
         by: Moment,
     },
+    /// The agent said what came of the talk, in a word of its queue, with the title that it had then. The last one counts.
+    TalkCoded {
+        call: CallId,
+        agent: AgentId,
+        queue: QueueId,
+        code: String,
+        title: String,
+    },
+    /// A supervisor said what this agent is to be, whatever the agent wished.
+    AgentOverridden {
+        agent: AgentId,
+        region: RegionId,
+        state: AgentStateName,
+        reason: Option<String>,
+        by: String,
+        why: String,
+    },
 }
 
 /// What a citizen chose instead of waiting.

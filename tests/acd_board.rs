@@ -97,6 +97,7 @@ impl Floor {
             announce: None,
             seek: Seek::default(),
             while_waiting: WhileWaiting::default(),
+            after_talk: Default::default(),
         };
         let one = AgentRules {
             region: RegionId(22),
@@ -110,6 +111,7 @@ impl Floor {
             agents: [(agent("a1"), one.clone()), (agent("a2"), one)].into(),
             callbacks: Default::default(),
             routing: Routing::installed(),
+            duty: Default::default(),
         };
         let mut floor = Self { acd: Acd::new(IdSource::new(1)), rules: rules.clone(), offers: Vec::new() };
         floor.tell(0, Event::RulesChanged(Box::new(rules)));

@@ -63,6 +63,7 @@ impl Stream {
             wrap_up: Duration::ZERO,
             announce: None,
             seek: Seek::default(),
+            after_talk: Default::default(),
             while_waiting: WhileWaiting::default(),
         };
         let agent =
@@ -72,7 +73,8 @@ impl Stream {
             queues: ["therapy", "drugs"].map(|name| (QueueId::from(name), queue(&mut dice))).into(),
             agents: (0..agents).map(|no| (AgentId::from(format!("op{no}").as_str()), agent.clone())).collect(),
             callbacks: CallbackRules::default(),
-            routing: Routing { policy, overdue_after: bounded.then_some(overdue_after) },
+            routing: Routing { policy, overdue_after: bounded.then_some(overdue_after), last_agent: Default::default() },
+            duty: Default::default(),
         };
         let mut acd = Acd::new(IdSource::new(1));
         acd.handle(Moment::ZERO, Event::RulesChanged(Box::new(rules)));

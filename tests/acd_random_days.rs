@@ -2,8 +2,8 @@
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, Overflow, QueueRules, Routing, Rules, Seek, Then,
-    Way, When, WhileWaiting,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, MissPolicies, MissPolicy, Missed, Order,
+    Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -97,6 +97,7 @@ struct NaiveFloor {
     offers: BTreeMap<OfferId, (CallId, AgentId)>,
     old_offers: Vec<OfferId>,
     talks: BTreeMap<AgentId, CallId>,
+    last_talks: BTreeMap<AgentId, CallId>,
     states: BTreeMap<AgentId, AgentStateName>,
     ends: BTreeMap<CallId, u32>,
     missed_by: BTreeMap<CallId, AgentId>,
@@ -215,16 +216,19 @@ impl Day {
             58..72 => self.a_talk_ends(),
             72..78 => self.send_for_an_agent(|agent| Event::AgentReady { agent }),
             78..80 => self.send_for_an_agent(|agent| Event::AgentOnBreak { agent, reason: "lunch".into() }),
-            80..82 => self.send_for_an_agent(|agent| Event::AgentOffline { agent }),
+            80 => self.send_for_an_agent(|agent| Event::AgentOffline { agent }),
+            81 => self.a_supervisor_decides(),
             82..88 => {
                 let reachable = self.dice.below(4) > 0;
                 self.send_for_an_agent(|agent| Event::AgentReachable { agent, reachable });
             }
-            88..92 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
+            88..91 => self.a_wrap_up_goes_on(),
             97 => self.a_late_word(),
             94..97 => self.callbacks(),
+            91 => self.send_for_an_agent(|agent| Event::WrapUpDone { agent }),
             92..94 => self.a_citizen_is_dialled(),
             98 if self.dice.below(20) == 0 => self.a_new_life(),
+            98 if self.dice.below(4) == 0 => self.an_agent_is_found_talking(),
             98 => {
                 let (queue, open) = (self.queue(), self.dice.below(3) > 0);
                 self.send(Event::QueueOpens { queue, open });
@@ -278,6 +282,50 @@ impl Day {
             let call = self.floor.talks.get(&agent).or(self.floor.dialling.get(&agent)).copied().expect("one of them");
             let by = [Party::Citizen, Party::Agent, Party::Network][self.dice.below(3) as usize];
             self.send(Event::TalkEnded { agent, call, by });
+        }
+    }
+
+    /// What is refused changes nothing.
+    fn a_wrap_up_goes_on(&mut self) {
+        let agent = AgentId::from(format!("op{}", self.dice.below(25)).as_str());
+        let code = self.dice.below(3).to_string();
+        let (may, event) = match self.dice.below(3) {
+            0 => (self.acd.may_finish_wrap_up(&agent), Event::WrapUpDone { agent }),
+            1 => (self.acd.may_extend_wrap_up(&agent), Event::WrapUpLonger { agent }),
+            _ => (self.acd.may_give_code(&agent, &code), Event::CodeGiven { agent, code }),
+        };
+        let before = self.acd.state_hash();
+        self.send(event);
+        assert!(may.is_ok() || self.acd.state_hash() == before, "seed {} step {}: {may:?}", self.seed, self.step);
+    }
+
+    /// It comes true at once or, of who talks, after that, whatever the agent wishes meanwhile.
+    fn a_supervisor_decides(&mut self) {
+        let orders = [Order::Ready, Order::Break { reason: "training".into() }, Order::Offline];
+        let order = orders[self.dice.below(3) as usize].clone();
+        let agent = AgentId::from(format!("op{}", self.dice.below(25)).as_str());
+        let talks = self.acd.agent(&agent).is_some_and(|view| view.state == AgentStateName::Talking);
+        let known = self.rules.agents.contains_key(&agent);
+        let (by, why) = ("petrova".to_owned(), "needed".to_owned());
+        self.send(Event::AgentOverridden { agent: agent.clone(), order: order.clone(), by, why });
+        if !known {
+            return;
+        }
+        let place = format!("seed {} step {}: {agent} {order:?}", self.seed, self.step);
+        if talks {
+            assert!(self.acd.may_wish(&agent).is_err(), "{place}");
+            let before = self.acd.state_hash();
+            self.send(Event::AgentReady { agent });
+            return assert_eq!(self.acd.state_hash(), before, "{place}: their own wish came before");
+        }
+        let view = self.acd.agent(&agent).expect("known");
+        match order {
+            Order::Ready => {
+                let works = [AgentStateName::Ready, AgentStateName::Offered].contains(&view.state);
+                assert_eq!(works, view.reachable || view.state == AgentStateName::Offered, "{place}: {view:?}");
+            }
+            Order::Break { .. } => assert_eq!(view.state, AgentStateName::OnBreak, "{place}"),
+            Order::Offline => assert_eq!(view.state, AgentStateName::Offline, "{place}"),
         }
     }
 
@@ -355,6 +403,7 @@ impl Day {
                         .then(|| (Duration::from_secs(dice.below(9)), Duration::from_secs(dice.below(9)))),
                     seek: seek(dice, skills),
                     while_waiting: while_waiting(dice),
+                    after_talk: after_talk(dice),
                 };
                 queues.insert(QueueId::from(format!("queue{no}").as_str()), rules);
             }
@@ -372,9 +421,10 @@ impl Day {
         }
         let policy = Policy::ALL[dice.below(Policy::ALL.len() as u64) as usize];
         let overdue_after = (dice.below(3) == 0).then(|| Duration::from_secs(5 + dice.below(60)));
-        let routing = Routing { policy, overdue_after };
+        let routing = Routing { policy, overdue_after, last_agent: Default::default() };
         let callbacks = callback_rules(dice);
-        self.rules = Rules { queues, agents, callbacks, routing };
+        let duty = duty(dice);
+        self.rules = Rules { queues, agents, callbacks, routing, duty };
         self.send(Event::RulesChanged(Box::new(self.rules.clone())));
     }
 
@@ -387,6 +437,22 @@ impl Day {
         self.send(Event::EngineStarted { epoch: self.epoch, kept: kept.clone() });
         let left = self.floor.callers.keys().chain(self.floor.talks.values()).filter(|call| !kept.contains(call)).count();
         assert_eq!(left, 0, "seed {} step {}: somebody waits or talks on a dead line", self.seed, self.step);
+    }
+
+    /// As a new life may: a call whose talk goes on though the floor has never heard of it.
+    fn an_agent_is_found_talking(&mut self) {
+        let (call, queue) = (CallId(Uuid::from_u128(u128::from(self.step))), self.queue());
+        let agent = AgentId::from(format!("op{}", self.dice.below(25)).as_str());
+        let busy = self.acd.agent(&agent).is_none_or(|view| view.state == AgentStateName::Talking);
+        let listed = self.rules.agents.contains_key(&agent) && self.rules.queues.contains_key(&queue);
+        if listed && !busy {
+            self.floor.talks.insert(agent.clone(), call);
+        }
+        self.send(Event::AgentTalks { agent: agent.clone(), call, queue, person: None });
+        if listed && !busy {
+            let view = self.acd.agent(&agent).expect("listed");
+            assert_eq!((view.state, view.call), (AgentStateName::Talking, Some(call)), "seed {} step {}", self.seed, self.step);
+        }
     }
 
     fn queue(&mut self) -> QueueId {
@@ -536,7 +602,17 @@ impl Day {
             Fact::TalkStarted { call, agent, .. } => {
                 assert!(self.floor.talks.insert(agent, call).is_none(), "{place}: talks twice");
             }
-            Fact::TalkEnded { call, agent, .. } => assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}"),
+            Fact::TalkEnded { call, agent, .. } => {
+                assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}");
+                self.floor.last_talks.insert(agent, call);
+            }
+            Fact::AgentOverridden { agent, .. } => {
+                assert!(self.rules.agents.contains_key(&agent), "{place}: nobody's agent");
+            }
+            Fact::TalkCoded { call, agent, .. } => {
+                let talk = self.floor.talks.get(&agent).or(self.floor.dialling.get(&agent)).or(self.floor.last_talks.get(&agent));
+                assert_eq!(talk, Some(&call), "{place}: not their last talk");
+            }
             Fact::AgentChanged { agent, state, .. } => {
                 if state != AgentStateName::Talking {
                     self.floor.dialling.remove(&agent);
@@ -685,6 +761,29 @@ fn callback_rules(dice: &mut Dice) -> CallbackRules {
     };
     let place_kept = Duration::from_secs(dice.below(40));
     CallbackRules { dial: (dice.below(4) > 0).then_some(dial), place_kept, ..CallbackRules::default() }
+}
+
+fn duty(dice: &mut Dice) -> Duty {
+    let mut policy = || MissPolicy {
+        rest: Duration::from_secs(dice.below(6)),
+        longest_rest: Duration::from_secs(dice.below(20)),
+        counts: dice.below(2) == 0,
+    };
+    let (no_answer, busy, rejected, unregistered, unreachable) = (policy(), policy(), policy(), policy(), policy());
+    let misses = MissPolicies { no_answer, busy, rejected, unregistered, unreachable };
+    let (times, within, rest) =
+        (2 + dice.below(4) as u32, Duration::from_secs(dice.below(90)), Duration::from_secs(dice.below(20)));
+    Duty { misses, flapping: (dice.below(3) > 0).then_some(Flapping { times, within, rest }) }
+}
+
+fn after_talk(dice: &mut Dice) -> WrapUpRules {
+    let more = Duration::from_secs(dice.below(5));
+    WrapUpRules {
+        ends: [WrapUpEnds::Early, WrapUpEnds::Forced, WrapUpEnds::Extendable { more }][dice.below(3) as usize],
+        codes: (0..dice.below(3)).map(|code| (code.to_string(), format!("title {code}"))).collect(),
+        code_required: dice.below(2) == 0,
+        longest: Duration::from_secs(dice.below(20)),
+    }
 }
 
 fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {

@@ -10,8 +10,8 @@
 //! `time passes`.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Event, Missed, OfRegion, Overflow, QueueRules, Routing, Rules,
-    Seek, Then, Way, When, WhileWaiting,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, LastAgentRules, MissPolicy, Missed,
+    OfRegion, Order, Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -159,6 +159,21 @@ impl Scene {
             ["reachable"] => Event::AgentReachable { agent: agent(), reachable: true },
             ["unreachable"] => Event::AgentReachable { agent: agent(), reachable: false },
             ["finishes", "wrap-up"] => Event::WrapUpDone { agent: agent() },
+            ["asks", "for", "more", "time"] => Event::WrapUpLonger { agent: agent() },
+            ["is", "found", "talking", "with", call, "of", queue] => {
+                let queue = QueueId::from(*queue);
+                Event::AgentTalks { agent: agent(), call: self.call(call)?, queue, person: None }
+            }
+            ["is", "ordered", order @ .., "by", by] => {
+                let order = match order {
+                    ["ready"] => Order::Ready,
+                    ["offline"] => Order::Offline,
+                    ["break", reason] => Order::Break { reason: (*reason).to_owned() },
+                    _ => return Err("ready, offline or break with its reason".into()),
+                };
+                Event::AgentOverridden { agent: agent(), order, by: (*by).to_owned(), why: "needed".to_owned() }
+            }
+            ["gives", "code", code] => Event::CodeGiven { agent: agent(), code: (*code).to_owned() },
             ["answers", call] => Event::OfferAnswered { offer: self.offer(call, words[0])? },
             ["misses", call, reason] => Event::OfferMissed {
                 offer: self.offer(call.trim_end_matches(':'), words[0])?,
@@ -241,6 +256,17 @@ impl Scene {
             parts.split(';').try_for_each(|part| agent_part(agent, part.trim()))
         } else if let Some(rule) = rule.strip_prefix("routing: ") {
             rule.split(';').try_for_each(|part| routing_part(&mut self.rules.routing, part.trim()))
+        } else if let Some(rule) = rule.strip_prefix("misses: ") {
+            rule.split(';').try_for_each(|part| miss_part(&mut self.rules.duty, part.trim()))
+        } else if let Some(rule) = rule.strip_prefix("flapping: ") {
+            match rule.split_whitespace().collect::<Vec<_>>()[..] {
+                ["more", "than", times, "times", "in", within, "s,", "rest", rest, "s"] => {
+                    let (times, within, rest) = (number(times)? as u32, seconds(within)?, seconds(rest)?);
+                    self.rules.duty.flapping = Some(Flapping { times, within, rest });
+                    Ok(())
+                }
+                _ => Err("more than N times in S s, rest S s".into()),
+            }
         } else if let Some(rule) = rule.strip_prefix("callbacks: ") {
             rule.split(';').try_for_each(|part| callbacks_part(&mut self.rules.callbacks, part.trim()))
         } else {
@@ -327,6 +353,13 @@ impl Scene {
             Fact::TalkEnded { call, agent, by } => {
                 ("talks", format!("{} talked with {agent}, ended by {}", self.calls[&call], said(&by)))
             }
+            Fact::TalkCoded { call, agent, code, title, .. } => {
+                ("talks", format!("{agent} says of {}: {code} {title}", self.calls[&call]))
+            }
+            Fact::AgentOverridden { agent, state, reason, by, .. } => {
+                let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+                ("agents", format!("{by} wants {agent} {}{reason}", said(&state)))
+            }
             Fact::AgentChanged { agent, state, reason, .. } => {
                 let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
                 ("agents", format!("{agent} is {}{reason}", said(&state)))
@@ -387,6 +420,7 @@ fn plain_queue() -> QueueRules {
         announce: None,
         seek: Seek::default(),
         while_waiting: WhileWaiting::default(),
+        after_talk: WrapUpRules { longest: Duration::from_secs(120), ..WrapUpRules::default() },
     }
 }
 
@@ -420,6 +454,13 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
         ["place", "untold"] => queue.while_waiting.place_untold = true,
         ["texts", ref texts @ ..] => queue.while_waiting.texts = texts.iter().map(|text| (*text).into()).collect(),
         ["ring", secs, "s"] => queue.ring = seconds(secs)?,
+        ["wrap-up", "forced"] => queue.after_talk.ends = WrapUpEnds::Forced,
+        ["wrap-up", "extended", "by", secs, "s"] => queue.after_talk.ends = WrapUpEnds::Extendable { more: seconds(secs)? },
+        ["wrap-up", "at", "most", secs, "s"] => queue.after_talk.longest = seconds(secs)?,
+        ["code", "required"] => queue.after_talk.code_required = true,
+        ["code", code, ..] => {
+            queue.after_talk.codes.insert(code.to_owned(), words[2..].join(" "));
+        }
         ["wrap-up", secs, "s"] => queue.wrap_up = seconds(secs)?,
         ["announce", "after", first, "s,", "then", "each", each, "s"] => queue.announce = Some((seconds(first)?, seconds(each)?)),
         _ => return Err(format!("queue rule not understood: {part}")),
@@ -459,8 +500,31 @@ fn requirement(text: &str) -> Said<Requirement> {
 fn routing_part(routing: &mut Routing, part: &str) -> Said<()> {
     match part.split_whitespace().collect::<Vec<_>>()[..] {
         ["policy", policy] => routing.policy = word(policy)?,
+        ["last", "agent", "within", within, "s", "waits", wait, "s"] => {
+            routing.last_agent = LastAgentRules { within: seconds(within)?, wait: seconds(wait)? };
+        }
         ["overdue", "after", secs, "s"] => routing.overdue_after = Some(seconds(secs)?),
         _ => return Err(format!("routing rule not understood: {part}")),
+    }
+    Ok(())
+}
+
+/// `busy rests 5 s up to 60 s, counts`
+fn miss_part(duty: &mut Duty, part: &str) -> Said<()> {
+    let words: Vec<&str> = part.split_whitespace().collect();
+    let [reason, "rests", rest, "s" | "s,", ref more @ ..] = words[..] else {
+        return Err(format!("miss rule not understood: {part}"));
+    };
+    let longest = more.iter().position(|word| *word == "to").and_then(|at| more.get(at + 1));
+    let (rest, longest_rest) = (seconds(rest)?, longest.map_or(Ok(Duration::ZERO), |secs| seconds(secs))?);
+    let policy = MissPolicy { rest, longest_rest, counts: more.contains(&"counts") };
+    let misses = &mut duty.misses;
+    match word::<MissReason>(reason)? {
+        MissReason::NoAnswer => misses.no_answer = policy,
+        MissReason::Busy => misses.busy = policy,
+        MissReason::Rejected => misses.rejected = policy,
+        MissReason::Unregistered => misses.unregistered = policy,
+        MissReason::Unreachable => misses.unreachable = policy,
     }
     Ok(())
 }

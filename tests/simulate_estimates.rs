@@ -162,6 +162,7 @@ fn rules() -> Rules {
         announce: None,
         seek: Seek::default(),
         while_waiting: WhileWaiting::default(),
+        after_talk: Default::default(),
     };
     let agent = AgentRules {
         region: RegionId(22),
@@ -175,6 +176,7 @@ fn rules() -> Rules {
         agents: [(AgentId::from("op"), agent)].into(),
         callbacks: CallbackRules::default(),
         routing: Routing::installed(),
+        duty: Default::default(),
     }
 }
 

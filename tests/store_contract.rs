@@ -75,6 +75,12 @@ async fn a_call_is_one_row_with_its_whole_way(store: &dyn Store) {
     assert_eq!(detail.recordings[0].ended, Some(RecordingEnd { at: secs(200), ms: 90_000, gaps: 0 }));
     assert_eq!(store.recordings(call(1)).await.unwrap(), detail.recordings);
     assert_eq!(detail.handoffs[0].settled, None);
+    let (agent, queue): (AgentId, QueueId) = ("op2".into(), "therapy".into());
+    let (code, title) = ("1".to_owned(), "booked".to_owned());
+    let coded =
+        Fact::TalkCoded { call: call(1), agent: agent.clone(), queue: queue.clone(), code: code.clone(), title: title.clone() };
+    fold(store, 500, vec![(220, coded)]).await;
+    assert_eq!(store.call(call(1)).await.unwrap().unwrap().codes, [TalkCodeRow { agent, queue, at: secs(220), code, title }]);
     assert_eq!(store.call(call(9)).await.unwrap(), None);
 }
 
@@ -438,7 +444,7 @@ proptest! {
     /// A batch leaves the very rows that its facts leave one by one, in both databases, whatever order they come in.
     #[test]
     fn a_batch_is_its_facts_one_by_one(
-        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..33), 1..80),
+        steps in prop::collection::vec((0u32..4, 0u64..3, 0usize..35), 1..80),
         batches in prop::collection::vec(1usize..40, 1..20),
     ) {
         let facts = numbered(0, (1..).zip(&steps).map(|(at, &(n, id, what))| (at, any_fact(n, id, what))).collect());
@@ -639,6 +645,11 @@ fn any_fact(n: u32, id: u64, what: usize) -> Fact {
             person: person(n),
         },
         30 => Fact::CallbackAttempted { task, call: CallId::of_callback(task, n), nth: 1, end: AttemptEnd::Busy },
+        33 => {
+            let (state, by, why) = (AgentStateName::OnBreak, "petrova".into(), "needed".into());
+            Fact::AgentOverridden { agent, region: REGION, state, reason: Some("training".into()), by, why }
+        }
+        32 => Fact::TalkCoded { call: of, agent, queue, code: id.to_string(), title: "booked".into() },
         31 => Fact::CallbackPromised { task, call: of, booking: Some(Booking::Later), by: Moment::from_secs(9) },
         _ => Fact::HandoffSettled { handoff, call: of, result: HandoffResult::Booked { reference: format!("T{id}") } },
     }

@@ -1,25 +1,20 @@
 //! One agent's day: offline, ready, offered, talking, wrapping up, on a break; and what a missed offer says about the agent.
 
 use super::deadlines::Timer;
+use super::duty::MissPolicy;
 use super::groups::GroupNo;
+use super::overrides::Override;
 use super::queue::QueueNo;
+use super::wrap_up::{Held, LastTalk};
 use super::{Acd, AgentRules};
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, Fact, MissReason, Party};
 use crate::ids::{AgentId, CallId, OfferId, PersonId, RegionId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
-/// A busy phone is in use for something else; asking again at once would only hear 486 again.
-const BUSY_PAUSE: Duration = Duration::from_secs(5);
-/// A phone on do-not-disturb rejects within milliseconds: without a pause a lone agent would be rung at wire speed.
-const REJECTED_PAUSE: Duration = Duration::from_secs(1);
-/// A phone that fails is tried again after this, doubled with every failure in a row …
-const UNREACHABLE_PAUSE: Duration = Duration::from_secs(5);
-/// … up to this.
-const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Nobody sits at an `always_ready` phone to press "ready" after a break for missed offers.
 const UNATTENDED_BREAK: Duration = Duration::from_secs(60);
 
@@ -61,8 +56,11 @@ pub(super) enum State {
         then: Wish,
     },
     WrapUp {
+        call: CallId,
+        queue: QueueNo,
         until: Moment,
         then: Wish,
+        held: Held,
     },
     /// With `until` it is a pause that ends by itself.
     OnBreak {
@@ -102,6 +100,11 @@ pub(super) struct Agent {
     on_duty_since: Option<Moment>,
     /// The place in the list of agents, from 0.
     pub listed_at: u32,
+    pub last_talk: Option<LastTalk>,
+    pub overridden: Option<Override>,
+    /// When the agent came to work lately; as many as rules ask about.
+    pub comings: VecDeque<Moment>,
+    pub left_alone_until: Option<Moment>,
 }
 
 /// What follows from a missed offer, unless the agent wished something else meanwhile.
@@ -132,11 +135,23 @@ impl State {
         }
     }
 
+    /// When it ends by itself.
+    pub fn until(&self) -> Option<Moment> {
+        match self {
+            State::WrapUp { until, .. } => Some(*until),
+            State::OnBreak { until, .. } => *until,
+            State::Offline | State::Unreachable | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } => None,
+        }
+    }
+
     pub fn reason(&self) -> Option<&str> {
         match self {
             State::Unreachable => Some("unreachable"),
             State::OnBreak { reason, .. } => Some(reason),
-            State::Offline | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } | State::WrapUp { .. } => None,
+            State::WrapUp { held: Held::Longer, .. } => Some("longer"),
+            State::WrapUp { held: Held::ForCode, .. } => Some("code_missing"),
+            State::WrapUp { held: Held::ByTime, .. } => None,
+            State::Offline | State::Ready { .. } | State::Offered { .. } | State::Talking { .. } => None,
         }
     }
 }
@@ -161,6 +176,10 @@ impl Agent {
             on_duty: Duration::ZERO,
             on_duty_since: None,
             listed_at: 0,
+            last_talk: None,
+            overridden: None,
+            comings: VecDeque::new(),
+            left_alone_until: None,
         }
     }
 
@@ -195,47 +214,46 @@ impl Agent {
         self.failures_in_a_row = 0;
     }
 
+    /// What was missed and how often they came counts no more.
+    pub fn forgives(&mut self) {
+        self.misses_in_a_row = 0;
+        self.comings.clear();
+        self.left_alone_until = None;
+    }
+
     /// Counts the miss, and says what its reason means for the agent.
-    fn judge_miss(&mut self, reason: MissReason) -> AfterMiss {
+    fn judge_miss(&mut self, reason: MissReason, policy: MissPolicy) -> AfterMiss {
         self.missed += 1;
-        let counts = match reason {
-            MissReason::NoAnswer | MissReason::Rejected | MissReason::Unreachable => true,
-            MissReason::Busy | MissReason::Unregistered => false,
-        };
-        if counts {
+        if policy.counts {
             self.misses_in_a_row = self.misses_in_a_row.saturating_add(1);
         }
-        if counts && self.misses_to_break > 0 && self.misses_in_a_row >= self.misses_to_break {
+        if policy.counts && self.misses_to_break > 0 && self.misses_in_a_row >= self.misses_to_break {
             self.misses_in_a_row = 0;
             return match self.always_ready {
                 true => AfterMiss::Pause("missed_offers", UNATTENDED_BREAK),
                 false => AfterMiss::Break("missed_offers"),
             };
         }
-        match reason {
-            MissReason::NoAnswer => {
-                self.failures_in_a_row = 0;
-                AfterMiss::Work
-            }
-            MissReason::Busy => {
-                self.failures_in_a_row = 0;
-                AfterMiss::Pause("busy", BUSY_PAUSE)
-            }
-            MissReason::Rejected => {
-                self.failures_in_a_row = 0;
-                AfterMiss::Pause("rejected", REJECTED_PAUSE)
-            }
+        let word = match reason {
+            MissReason::NoAnswer => "no_answer",
+            MissReason::Busy => "busy",
+            MissReason::Rejected => "rejected",
             // A static contact registers never: it is tried again like a phone that fails.
             MissReason::Unregistered if !self.always_ready => {
                 self.reachable = false;
-                AfterMiss::Unreachable
+                return AfterMiss::Unreachable;
             }
-            MissReason::Unregistered | MissReason::Unreachable => {
-                let doubled = UNREACHABLE_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(6));
-                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-                AfterMiss::Pause("unreachable", doubled.min(UNREACHABLE_PAUSE_MAX))
-            }
-        }
+            MissReason::Unregistered | MissReason::Unreachable => "unreachable",
+        };
+        let rest = if policy.longest_rest > policy.rest {
+            let doubled = policy.rest.saturating_mul(1 << self.failures_in_a_row.min(16));
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+            doubled.min(policy.longest_rest)
+        } else {
+            self.failures_in_a_row = 0;
+            policy.rest
+        };
+        if rest.is_zero() { AfterMiss::Work } else { AfterMiss::Pause(word, rest) }
     }
 }
 
@@ -245,7 +263,7 @@ impl Acd {
         let agent = &mut self.agents[no];
         agent.reachable = reachable;
         match (&agent.state, reachable) {
-            (State::Unreachable, true) => self.agent_goes_on(now, no, Wish::Work),
+            (State::Unreachable, true) => self.agent_comes_to_work(now, no),
             (State::Ready { .. }, false) => self.agent_becomes(now, no, State::Unreachable),
             // A ringing or talking phone ends by itself; the others are asked nothing meanwhile.
             (State::Ready { .. }, true) | (State::Unreachable, false) => {}
@@ -255,10 +273,20 @@ impl Acd {
     }
 
     pub(super) fn agent_wishes(&mut self, now: Moment, no: AgentNo, wish: Wish) {
+        let held = self.wrap_up_held(no).is_err();
         let agent = &mut self.agents[no];
+        if agent.overridden.as_ref().is_some_and(|order| order.awaited) {
+            return;
+        }
+        agent.overridden = None;
         match &mut agent.state {
             State::Offered { then, .. } | State::Talking { then, .. } => *then = wish,
+            State::WrapUp { then, .. } if held => *then = wish,
             State::Ready { .. } if wish == Wish::Work => {}
+            State::Offline | State::Unreachable | State::OnBreak { .. } if wish == Wish::Work && agent.reachable => {
+                agent.misses_in_a_row = 0;
+                self.agent_comes_to_work(now, no);
+            }
             State::Offline | State::Unreachable | State::Ready { .. } | State::WrapUp { .. } | State::OnBreak { .. } => {
                 agent.misses_in_a_row = 0;
                 self.agent_goes_on(now, no, wish);
@@ -274,27 +302,19 @@ impl Acd {
             return;
         }
         let (queue, person, then) = (*queue, *person, then.clone());
-        let wrap_up = self.queues[queue].rules.wrap_up;
         if !self.callback_talk_ended(now, call) {
             return self.agent_goes_on(now, no, then);
         }
+        let wrap_up = self.queues[queue].rules.wrap_up;
         self.estimator.talk_ended(queue, now.since(self.agents[no].since) + wrap_up);
         if let (Party::Engine | Party::Network, Some(person)) = (by, person) {
             self.callbacks.keep_first_place(now, person, queue, no);
         }
+        if let Some(person) = person {
+            self.last_agents.spoke(now, person, no);
+        }
         self.record(Fact::TalkEnded { call, agent: self.agents[no].id.clone(), by });
-        if wrap_up.is_zero() || !self.agents[no].listed {
-            self.agent_goes_on(now, no, then);
-        } else {
-            self.agent_becomes(now, no, State::WrapUp { until: now + wrap_up, then });
-        }
-    }
-
-    pub(super) fn wrap_up_ends(&mut self, now: Moment, no: AgentNo) {
-        if let State::WrapUp { then, .. } = &self.agents[no].state {
-            let then = then.clone();
-            self.agent_goes_on(now, no, then);
-        }
+        self.wrap_up_begins(now, no, (call, queue), then);
     }
 
     pub(super) fn pause_ends(&mut self, now: Moment, no: AgentNo) {
@@ -307,7 +327,8 @@ impl Acd {
     pub(super) fn agent_missed(&mut self, now: Moment, no: AgentNo, reason: MissReason) {
         let State::Offered { then, .. } = &self.agents[no].state else { return };
         let wish = then.clone();
-        let after = self.agents[no].judge_miss(reason);
+        let policy = self.duty.misses.of(reason);
+        let after = self.agents[no].judge_miss(reason, policy);
         match (wish, after) {
             (Wish::Work, AfterMiss::Pause(reason, length)) => {
                 self.agent_becomes(now, no, State::OnBreak { reason: reason.to_owned(), until: Some(now + length) });
@@ -371,13 +392,27 @@ impl Acd {
             State::OnBreak { until: None, .. } | State::Offline | State::Unreachable => {}
             State::Offered { .. } | State::Talking { .. } => {}
         }
+        match &state {
+            // Who works again does as they like.
+            State::Offered { .. } => agent.overridden = None,
+            State::Talking { .. } | State::WrapUp { .. } => {}
+            State::Offline | State::Unreachable | State::Ready { .. } | State::OnBreak { .. } => {
+                agent.overridden.iter_mut().for_each(|order| order.awaited = false);
+            }
+        }
         let changed = agent.state != state;
+        let goes_on = matches!((&agent.state, &state), (State::WrapUp { .. }, State::WrapUp { .. }));
         agent.state = state;
         if changed {
-            agent.since = now;
+            // A wrap-up that is made longer began when it began.
+            agent.since = if goes_on { agent.since } else { now };
             let (state, reason) = (agent.state.name(), agent.state.reason().map(str::to_owned));
+            let on_duty = agent.state.is_on_duty();
             let fact = Fact::AgentChanged { agent: agent.id.clone(), region: agent.region, state, reason };
             self.record(fact);
+            if !on_duty {
+                self.nobody_waits_for(now, no);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::agent::AgentNo;
 use super::callbacks::Place;
 use super::deadlines::Timer;
+use super::last_agent::LastAgent;
 use super::queue::{Caller, Rank, Stage, Told};
 use super::{Acd, Command, FIRST, WhileWaiting};
 use crate::clock::Moment;
@@ -28,16 +29,20 @@ impl Acd {
         let target = self.queues.listed(&queue);
         if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
             // The queue they already wait in: only the order may change, and a phone that rings goes on ringing.
-            let stands = caller.offer.is_none().then_some(caller.rank);
+            let held = caller.held_until.is_some();
+            let stands = (caller.offer.is_none() && !held).then_some(caller.rank);
             (caller.rank.urgent, caller.rank.priority) = (urgent, priority);
             if let Some(old) = stands {
                 let waiting = &mut self.queues[caller.queue].waiting;
                 waiting.remove(caller.stage, &old);
                 waiting.insert(caller.stage, caller.rank);
             }
+            if held && urgent.0 {
+                self.seek_agent(now, call);
+            }
             return;
         }
-        let (earlier, freed) = self.take_out(now, call, QueueLeft::Transferred);
+        let (earlier, mut freed) = self.take_out(now, call, QueueLeft::Transferred);
         self.record(Fact::QueueEntered { call, queue: queue.clone(), priority: priority.0, urgent: urgent.0 });
         match target {
             Some(no) => {
@@ -61,6 +66,7 @@ impl Acd {
                     said: Vec::new(),
                     texts_told: 0,
                     told: None,
+                    held_until: None,
                 };
                 self.demand.caller_came(now, no);
                 if let Some(person) = person {
@@ -70,17 +76,36 @@ impl Acd {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
                     caller.missed_by = earlier.missed_by;
+                    caller.wants = earlier.wants;
                     // Whichever way somebody goes round, no rule sends them round again.
                     caller.been = earlier.been;
                     caller.been.push(earlier.queue);
                 }
-                self.enter_queue(now, caller);
+                if self.is_let_in(now, caller) {
+                    if let Some(agent) = freed.take_if(|_| self.only_who_missed_is_ready(call)) {
+                        self.agent_goes_before_who_missed(now, call, agent);
+                    }
+                    self.takes_a_place(now, call);
+                }
             }
             None => self.turn_away(call, queue, QueueLeft::Transferred),
         }
         if let Some(agent) = freed {
             self.agent_after_withdrawal(now, agent);
         }
+    }
+
+    fn only_who_missed_is_ready(&self, call: CallId) -> bool {
+        let Some(Caller { queue, stage, missed_by: Some(missed), .. }) = self.callers.get(&call) else { return false };
+        !self.somebody_ready(&self.queues[*queue], *stage, Some(*missed))
+    }
+
+    /// The agent whose phone rang for this caller until now is free in a moment, and rings again rather than the phone that missed.
+    fn agent_goes_before_who_missed(&mut self, now: Moment, call: CallId, agent: AgentNo) {
+        if let Some(caller) = self.callers.get(&call) {
+            self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
+        }
+        self.agent_after_withdrawal(now, agent);
     }
 
     /// Who fell out rings again and stands where they stood; who was cut off in mid-talk comes first, to the same agent if free.
@@ -91,32 +116,48 @@ impl Acd {
         caller.came_open |= kept.is_some();
         match kept {
             Some(Place { cut_from: Some(agent), .. }) => {
-                caller.wants = Some(agent);
+                caller.wants = Some(LastAgent::cut_off_from(agent));
                 (caller.rank.urgent, caller.rank.priority) = (Reverse(true), Reverse(u8::MAX));
             }
             Some(Place { entered, place, .. }) => (caller.rank.entered, caller.rank.place) = (entered, place),
             None => {}
         }
+        caller.wants = caller.wants.or_else(|| self.last_agents.of(now, person));
         if let Some((entered, place)) = chosen.filter(|(entered, _)| *entered < caller.rank.entered) {
             (caller.rank.entered, caller.rank.place) = (entered, place);
         }
     }
 
     pub(super) fn enter_queue(&mut self, now: Moment, caller: Caller) {
+        let call = caller.rank.call;
+        if self.is_let_in(now, caller) {
+            self.takes_a_place(now, call);
+        }
+    }
+
+    fn takes_a_place(&mut self, now: Moment, call: CallId) {
+        if self.callers.get(&call).is_some_and(|caller| caller.offer.is_none()) {
+            self.seek_agent(now, call);
+        }
+        self.promise(now, call);
+    }
+
+    /// Whether the queue keeps them; if not, they are sent on.
+    fn is_let_in(&mut self, now: Moment, caller: Caller) -> bool {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
         let stage = queue.stage_after(now.since(caller.rank.entered)).0;
         let closed = queue.rules.is_closed_for(&caller);
         if queue.is_full() && !closed && !self.somebody_ready(queue, stage, None) {
             let id = queue.id.clone();
-            return self.turn_away(call, id, QueueLeft::Full);
+            self.turn_away(call, id, QueueLeft::Full);
+            return false;
         }
         self.callers.insert(call, caller);
         self.set_caller_deadlines(now, call);
         if closed {
-            return self.ask_overflow(now, call);
+            self.ask_overflow(now, call);
         }
-        self.seek_agent(now, call);
-        self.promise(now, call);
+        !closed
     }
 
     pub(super) fn caller_left(&mut self, now: Moment, call: CallId, why: QueueLeft) {
@@ -127,7 +168,12 @@ impl Acd {
 
     /// A free agent at once, else the old place in the queue, unless a rule leads elsewhere.
     pub(super) fn seek_agent(&mut self, now: Moment, call: CallId) {
+        self.no_longer_held(call);
         let Some(caller) = self.callers.get(&call) else { return };
+        if let Some((agent, until)) = self.waits_for_last_agent(now, caller) {
+            self.hold_for_last_agent(call, agent, until);
+            return self.ask_overflow(now, call);
+        }
         match self.choose_agent(now, caller) {
             Some((choice, idle)) => self.make_offer(now, choice, idle),
             None if caller.is_callback && !self.callbacks.waits_in_order(call) => self.callback_found_nobody(now, call),
@@ -251,6 +297,7 @@ impl Acd {
     }
 
     pub(super) fn forget_caller(&mut self, call: CallId) -> Option<Caller> {
+        self.no_longer_held(call);
         let caller = self.callers.remove(&call)?;
         let queue = &mut self.queues[caller.queue];
         queue.waiting.remove(caller.stage, &caller.rank);

@@ -4,6 +4,7 @@
 use super::agent::{AgentNo, Idle, State};
 use super::callbacks::{Missed, Next, Place, Standing, Task, Way};
 use super::deadlines::Timer;
+use super::last_agent::LastAgent;
 use super::matching::Choice;
 use super::queue::{Caller, QueueNo, Rank, Stage};
 use super::{Acd, Command};
@@ -561,6 +562,7 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         missed_by: None,
         announce_at: None,
         looks_at: None,
+        told: None,
         came_open: true,
         been: Vec::new(),
         said: Vec::new(),
@@ -568,8 +570,8 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         stage: Stage::default(),
         person: Some(task.person),
         is_callback: true,
-        wants: task.agent,
+        wants: task.agent.map(LastAgent::cut_off_from),
         ripens: None,
-        told: None,
+        held_until: None,
     }
 }

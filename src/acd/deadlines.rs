@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Ripens(CallId),
     /// A person may be called back, or the promise to do it presses.
     CallbackRested(TaskId),
+    /// The caller has waited for the last agent alone long enough.
+    LastAgentWaitEnds(CallId),
 }
 
 /// Whoever sets a timer keeps its moment, so that it can be cleared without a search.

@@ -60,7 +60,7 @@ impl Acd {
     pub(super) fn violated(&mut self, violation: Violation, call: CallId) {
         tracing::error!(%violation, %call, "the queue brain caught itself at a mistake");
         self.violations += 1;
-        if let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none()) {
+        if let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && caller.held_until.is_none()) {
             self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
         }
     }
@@ -73,6 +73,10 @@ impl Acd {
         self.agents.numbers().try_for_each(|no| self.check_agent(no))?;
         self.check_queues()?;
         self.check_deadlines()?;
+        let held = self.callers.values().filter(|caller| caller.held_until.is_some()).count();
+        if held != self.last_agents.held_count() || !self.last_agents.is_sound(|no| self.agents.get(no).is_some()) {
+            return Err(Violation::NamesNothing);
+        }
         if !self.estimator.is_sound(|call| self.callers.contains_key(call)) {
             return Err(Violation::NamesNothing);
         }
@@ -107,7 +111,15 @@ impl Acd {
     fn check_caller(&self, call: CallId, caller: &Caller) -> Result<(), Violation> {
         let stands = self.queues[caller.queue].waiting.contains(caller.stage, &caller.rank);
         let rings = caller.offer.is_some_and(|offer| self.offers.contains_key(&offer));
-        if stands != rings && caller.rank.call == call { Ok(()) } else { Err(Violation::CallerNotInOnePlace { call }) }
+        let held = caller.held_until.is_some() && caller.wants.is_some_and(|last| self.last_agents.holds(last.agent, call));
+        if u8::from(stands) + u8::from(rings) + u8::from(held) == 1
+            && held == caller.held_until.is_some()
+            && caller.rank.call == call
+        {
+            Ok(())
+        } else {
+            Err(Violation::CallerNotInOnePlace { call })
+        }
     }
 
     fn check_agent(&self, no: AgentNo) -> Result<(), Violation> {
@@ -119,6 +131,9 @@ impl Acd {
             }
             State::Ready { idle } if !agent.listed || !group.ready.contains(&(*idle, no)) => {
                 Err(Violation::WrongAmongReady { agent: agent.id.clone() })
+            }
+            State::Ready { .. } if let Some(held) = self.who_waits_for(no) => {
+                Err(Violation::FreeWhileWaiting { agent: agent.id.clone(), queue: self.queues[held.queue].id.clone() })
             }
             State::Ready { .. } => {
                 match group.serves.iter().find(|s| self.queues[s.queue].waiting.first_from(s.from).is_some()) {
@@ -179,9 +194,16 @@ impl Acd {
         let announcements =
             self.callers.iter().filter_map(|(call, caller)| Some((caller.announce_at?, Timer::Announcement(*call))));
         let ripening = self.callers.iter().filter_map(|(call, caller)| Some((caller.ripens?, Timer::Ripens(*call))));
+        let held = self.callers.iter().filter_map(|(call, caller)| Some((caller.held_until?, Timer::LastAgentWaitEnds(*call))));
         let looks = self.callers.iter().filter_map(|(call, caller)| Some((caller.looks_at?, Timer::Overflow(*call))));
-        let due: Vec<_> =
-            offers.chain(agents).chain(announcements).chain(ripening).chain(looks).chain(self.callbacks.deadlines()).collect();
+        let due: Vec<_> = offers
+            .chain(agents)
+            .chain(announcements)
+            .chain(ripening)
+            .chain(looks)
+            .chain(held)
+            .chain(self.callbacks.deadlines())
+            .collect();
         let all_set = due.iter().all(|(at, timer)| self.deadlines.holds(*at, *timer));
         if all_set && due.len() == self.deadlines.len() { Ok(()) } else { Err(Violation::Deadlines) }
     }

@@ -1,10 +1,10 @@
 //! A new life of the engine: the floor is as it was left, but calls of the former life go on only if they are kept.
 
 use super::Acd;
-use super::agent::{Agent, State};
+use super::agent::{Agent, State, Wish};
 use crate::clock::Moment;
 use crate::facts::{Party, QueueLeft};
-use crate::ids::{AgentId, CallId, IdSource, OfferId};
+use crate::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId};
 use std::collections::BTreeSet;
 
 impl Acd {
@@ -33,6 +33,25 @@ impl Acd {
             self.talk_ended(now, &agent, call, Party::Engine);
         }
         self.lines_of_the_former_life(now, |call| kept.contains(&call));
+    }
+
+    /// A dialog that stands is right: nobody is offered to who talks. What they wished holds after the talk; a pause is over by then.
+    pub(super) fn agent_talks(&mut self, now: Moment, agent: &AgentId, call: CallId, queue: &QueueId, person: Option<PersonId>) {
+        let (Some(no), Some(queue)) = (self.agents.listed(agent), self.queues.listed(queue)) else { return };
+        let (then, rings) = match &self.agents[no].state {
+            // Of two talks of one agent the floor has one already.
+            State::Talking { .. } => return,
+            State::Offered { offer, then, .. } => (then.clone(), Some(*offer)),
+            State::WrapUp { then, .. } => (then.clone(), None),
+            State::OnBreak { reason, until: None } => (Wish::Break(reason.clone()), None),
+            State::Offline => (Wish::Offline, None),
+            State::OnBreak { until: Some(_), .. } | State::Unreachable | State::Ready { .. } => (Wish::Work, None),
+        };
+        let withdrawn = rings.and_then(|offer| self.withdraw_offer(offer));
+        self.agent_becomes(now, no, State::Talking { call, queue, person, then });
+        if let Some(offer) = withdrawn {
+            self.seek_agent(now, offer.call);
+        }
     }
 
     /// Whether this caller waits, and which offer is in the air for them.

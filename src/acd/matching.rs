@@ -3,6 +3,7 @@
 use super::Acd;
 use super::agent::{AgentNo, Idle, State};
 use super::groups::{Group, GroupNo};
+use super::last_agent;
 use super::queue::{Caller, Queue, QueueNo, Rank, Stage};
 use crate::clock::Moment;
 use crate::ids::CallId;
@@ -33,7 +34,7 @@ impl Acd {
         if self.groups.staff(caller.queue).ready == 0 {
             return None;
         }
-        if let Some(found) = self.wanted_agent(caller) {
+        if let Some(found) = self.wanted_agent(now, caller) {
             return Some(found);
         }
         let queue = &self.queues[caller.queue];
@@ -44,12 +45,13 @@ impl Acd {
         Some((Choice { call: caller.rank.call, agent, why }, idle))
     }
 
-    /// The agent with whom the caller was cut off, if free.
-    fn wanted_agent(&self, caller: &Caller) -> Option<(Choice, Idle)> {
-        let agent = caller.wants.filter(|agent| caller.missed_by != Some(*agent))?;
+    /// The agent with whom the caller spoke last, if free.
+    fn wanted_agent(&self, now: Moment, caller: &Caller) -> Option<(Choice, Idle)> {
+        let last = caller.wants.filter(|last| caller.missed_by != Some(last.agent))?;
+        let agent = last.agent;
         let State::Ready { idle } = self.agents.get(agent)?.state else { return None };
         let fits = self.groups[self.agents[agent].group].serves(caller.queue, caller.stage);
-        let choice = Choice { call: caller.rank.call, agent, why: "was cut off in a talk with them".to_owned() };
+        let choice = Choice { call: caller.rank.call, agent, why: last_agent::why(now, self.agents[agent].id.as_str(), last) };
         fits.then_some((choice, idle))
     }
 
@@ -128,11 +130,20 @@ impl Acd {
     pub(super) fn choose_caller(&self, now: Moment, agent: AgentNo) -> Option<Choice> {
         let serves = &self.groups[self.agents[agent].group].serves;
         let mut heads = serves.iter().filter_map(|serves| self.head(now, serves.queue, serves.from));
-        let first = heads.next()?;
-        let (best, others) = heads.fold((first, false), |(best, _), head| match head.compare(&best) {
-            Ordering::Greater => (head, true),
-            Ordering::Less | Ordering::Equal => (best, true),
+        let best = heads.next().map(|first| {
+            heads.fold((first, false), |(best, _), head| match head.compare(&best) {
+                Ordering::Greater => (head, true),
+                Ordering::Less | Ordering::Equal => (best, true),
+            })
         });
+        if let Some(held) = self.who_waits_for(agent)
+            && let Some(last) = held.wants
+            && !best.as_ref().is_some_and(|(best, _)| self.outranks(best.rank, best.priority, held))
+        {
+            let why = last_agent::why(now, self.agents[agent].id.as_str(), last);
+            return Some(Choice { call: held.rank.call, agent, why });
+        }
+        let (best, others) = best?;
         let why = best.why(self.policy, others);
         Some(Choice { call: best.rank.call, agent, why })
     }

@@ -9,23 +9,30 @@ mod callers;
 mod calling_back;
 mod deadlines;
 mod demand;
+mod duty;
 mod estimate;
 mod groups;
 mod invariants;
+mod last_agent;
 mod life;
 mod matching;
 mod offers;
 mod overflow;
+mod overrides;
 mod queue;
 mod reload;
 mod snapshot;
 mod views;
+mod wrap_up;
 
 pub use callbacks::{CallbackView, Missed, Way};
+pub use duty::{Duty, Flapping, MissPolicies, MissPolicy};
 pub use estimate::Estimate;
 pub use invariants::Violation;
 pub use overflow::{Overflow, Then, When};
+pub use overrides::{Order, Overridden, Override};
 pub use snapshot::RestoreError;
+pub use wrap_up::{Refused, WrapUpEnds, WrapUpRules};
 
 use crate::clock::Moment;
 use crate::facts::{AgentStateName, AttemptEnd, Fact, MissReason, Party, QueueLeft, TaskEnd};
@@ -38,6 +45,7 @@ use deadlines::{Deadlines, Timer};
 use demand::Demand;
 use estimate::Estimator;
 use groups::Groups;
+use last_agent::LastAgents;
 use offers::Offer;
 use queue::{Caller, Queues};
 use serde::{Deserialize, Serialize};
@@ -67,6 +75,8 @@ pub struct Acd {
     violations: u64,
     commands: VecDeque<Command>,
     estimator: Estimator,
+    last_agents: LastAgents,
+    duty: Duty,
 }
 
 impl Acd {
@@ -89,6 +99,8 @@ impl Acd {
             violations: 0,
             commands: VecDeque::new(),
             estimator: Estimator::default(),
+            last_agents: LastAgents::default(),
+            duty: Duty::default(),
         }
     }
 
@@ -110,7 +122,7 @@ impl Acd {
             Event::OfferAnswered { offer } => self.offer_answered(now, offer),
             Event::OfferMissed { offer, reason } => self.offer_missed(now, offer, reason),
             Event::TalkEnded { agent, call, by } => self.talk_ended(now, &agent, call, by),
-            Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_ends(now, no)),
+            Event::WrapUpDone { agent } => self.of(&agent, |acd, no| acd.wrap_up_done(now, no)),
             Event::CallMissed(missed) => self.call_missed(now, missed),
             Event::PersonServed { person } => self.person_served(now, person),
             Event::TaskTaken { task, agent } => self.task_taken(now, task, agent),
@@ -120,6 +132,12 @@ impl Acd {
             Event::TaskTried { task, end } => self.task_tried(now, task, end),
             Event::PersonRings { call, person } => self.person_rings(now, call, person),
             Event::QueueOpens { queue, open } => self.queue_opens(now, &queue, open),
+            Event::WrapUpLonger { agent } => self.of(&agent, |acd, no| acd.wrap_up_extended(now, no)),
+            Event::CodeGiven { agent, code } => self.code_given(now, &agent, code),
+            Event::AgentOverridden { agent, order, by, why } => {
+                self.of(&agent, |acd, no| acd.agent_overridden(now, no, order, by, why));
+            }
+            Event::AgentTalks { agent, call, queue, person } => self.agent_talks(now, &agent, call, &queue, person),
         }
     }
 
@@ -134,6 +152,7 @@ impl Acd {
                 Timer::Overflow(call) => self.overflow_looked_at(now, call),
                 Timer::Ripens(call) => self.caller_ripens(now, call),
                 Timer::CallbackRested(task) => self.callback_rested(now, task),
+                Timer::LastAgentWaitEnds(call) => self.last_agent_wait_ends(now, call),
             }
         }
     }
@@ -254,6 +273,29 @@ pub enum Event {
         queue: QueueId,
         open: bool,
     },
+    /// The agent asks for more time after the talk.
+    WrapUpLonger {
+        agent: AgentId,
+    },
+    /// What came of the agent's talk, the one that goes on or else the last, in a word of its queue.
+    CodeGiven {
+        agent: AgentId,
+        code: String,
+    },
+    /// A supervisor's word over this agent, and why.
+    AgentOverridden {
+        agent: AgentId,
+        order: Order,
+        by: String,
+        why: String,
+    },
+    /// The agent is found in the talk of a call that came from this queue, whatever was thought of them.
+    AgentTalks {
+        agent: AgentId,
+        call: CallId,
+        queue: QueueId,
+        person: Option<PersonId>,
+    },
 }
 
 /// What is to be done. A command leaves no choice to its executor.
@@ -295,6 +337,7 @@ pub struct Rules {
     pub agents: BTreeMap<AgentId, AgentRules>,
     pub callbacks: CallbackRules,
     pub routing: Routing,
+    pub duty: Duty,
 }
 
 /// What holds for all queues.
@@ -305,12 +348,22 @@ pub struct Routing {
     /// of urgent callers can cost a normal one: nobody who enters this much later goes first. `None`: no bound. For agents who serve the
     /// same queues the extra wait is less than this and two of the longest calls (proof: docs/decisions/0010, "The bound").
     pub overdue_after: Option<Duration>,
+    pub last_agent: LastAgentRules,
+}
+
+/// Who rings again gets the agent they spoke with last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAgentRules {
+    /// If their talk ended less than this ago; zero: nobody is remembered.
+    pub within: Duration,
+    /// While that agent is on duty but busy, the caller waits so long for them alone, counted from the entry.
+    pub wait: Duration,
 }
 
 impl Routing {
     /// As an installation has it whose configuration says nothing.
     pub fn installed() -> Self {
-        Self { policy: Policy::default(), overdue_after: Some(Duration::from_secs(600)) }
+        Self { policy: Policy::default(), overdue_after: Some(Duration::from_secs(600)), last_agent: LastAgentRules::default() }
     }
 }
 
@@ -332,6 +385,7 @@ pub struct QueueRules {
     pub announce: Option<(Duration, Duration)>,
     pub seek: Seek,
     pub while_waiting: WhileWaiting,
+    pub after_talk: WrapUpRules,
 }
 
 /// What callers go through while they wait, beside the search for an agent.
@@ -471,6 +525,9 @@ pub struct AgentView {
     /// Talks and missed offers of this life of the engine.
     pub served: u32,
     pub missed: u32,
+    /// When a pause or a wrap-up ends by itself.
+    pub until: Option<Moment>,
+    pub overridden: Option<Override>,
 }
 
 /// What a board shows of one queue.

@@ -28,6 +28,7 @@ impl Acd {
         if let Err(violation) = self.may_be_offered(call, agent) {
             return self.violated(violation, call);
         }
+        self.no_longer_held(call);
         self.callback_is_offered(call);
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let offer = self.ids.offer();

@@ -2,6 +2,7 @@
 
 use super::agent::AgentNo;
 use super::groups::GroupNo;
+use super::last_agent::LastAgent;
 use super::{QueueRules, Then};
 use crate::clock::Moment;
 use crate::ids::{CallId, OfferId, PersonId, QueueId};
@@ -96,7 +97,7 @@ pub(super) struct Caller {
     /// Nobody on the line: an agent is sought who calls the person back.
     pub is_callback: bool,
     /// Whom they talked with before: asked first, if free.
-    pub wants: Option<AgentNo>,
+    pub wants: Option<LastAgent>,
     /// When the next stage begins or the caller is overdue.
     pub ripens: Option<Moment>,
     /// The queue was open when the caller came.
@@ -108,6 +109,8 @@ pub(super) struct Caller {
     /// How many of the announcements' texts the caller has heard.
     pub texts_told: u16,
     pub told: Option<Told>,
+    /// Until then the caller waits for that agent alone and stands in no queue's order.
+    pub held_until: Option<Moment>,
 }
 
 /// The wait that a caller was told last, and how many agents were on duty then.

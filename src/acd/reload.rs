@@ -23,6 +23,8 @@ impl Acd {
         self.callbacks.rules = rules.callbacks;
         self.policy = rules.routing.policy;
         self.overdue_after = rules.routing.overdue_after;
+        self.last_agents.rules = rules.routing.last_agent;
+        self.duty = rules.duty;
         self.callers_ripen(now);
         // Nobody is matched before everybody stands where the new rules want them.
         self.withdraw_offers_against_the_rules(now);
@@ -65,7 +67,7 @@ impl Acd {
             let agent = &mut self.agents[no];
             match &agent.state {
                 State::Talking { .. } => {}
-                State::Offline | State::Unreachable if agent.listed && agent.always_ready => {
+                State::Offline | State::Unreachable if agent.listed && agent.always_ready && agent.overridden.is_none() => {
                     agent.reachable = true;
                     let idle = self.new_idle(now);
                     self.agent_becomes(now, no, State::Ready { idle });

@@ -2,7 +2,7 @@
 
 use super::House;
 use super::fault::{ErrorBody, Fault, Told};
-use crate::call::request::{AgentWish, Request};
+use crate::call::request::{AgentWish, Order, Request};
 use crate::call::view::{Agent, Board};
 use crate::facts::{AttemptEnd, TaskEnd};
 use crate::ids::*;
@@ -80,12 +80,77 @@ pub async fn agent_state(
     house.done(|reply| Request::AgentState { agent, wish, reply }).await
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideBody {
+    state: Wish,
+    /// Of a break.
+    #[serde(default)]
+    reason: String,
+    /// Who says so.
+    by: String,
+    why: String,
+}
+
+/// A supervisor's word over an agent: at once, or after a talk; a phone that rings stops, a wrap-up or a pause ends. Until it has
+/// come true the agent's own wishes are refused, after that they count again; no registration of the phone undoes it.
+#[utoipa::path(post, path = "/api/v1/agents/{user}/override", tag = "floor", params(("user" = String, Path)),
+    request_body = OverrideBody, responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn agent_override(
+    State(house): State<Arc<House>>,
+    Path(user): Path<String>,
+    Told(body): Told<OverrideBody>,
+) -> Result<StatusCode, Fault> {
+    for (key, text) in [("reason", &body.reason), ("by", &body.by), ("why", &body.why)] {
+        if text.len() > MAX_REASON {
+            return Err(Fault::invalid(format!("`{key}` is too long"), format!("keep it under {MAX_REASON} bytes")));
+        }
+        if text.trim().is_empty() && key != "reason" {
+            return Err(Fault::invalid(format!("`{key}` is empty"), "who overrides an agent says who they are, and why"));
+        }
+    }
+    let order = match body.state {
+        Wish::Ready => Order::Ready,
+        Wish::Break => Order::Break { reason: body.reason },
+        Wish::Offline => Order::Offline,
+    };
+    let (agent, by, why) = (AgentId::from(user.as_str()), body.by, body.why);
+    house.done(|reply| Request::AgentOverride { agent, order, by, why, reply }).await
+}
+
 /// The agent is done with the wrap-up before its time.
 #[utoipa::path(post, path = "/api/v1/agents/{user}/wrap-up/finish", tag = "floor", params(("user" = String, Path)),
     responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn wrap_up_finish(State(house): State<Arc<House>>, Path(user): Path<String>) -> Result<StatusCode, Fault> {
     let agent = AgentId::from(user.as_str());
     house.done(|reply| Request::AgentState { agent, wish: AgentWish::FinishWrapUp, reply }).await
+}
+
+/// The agent asks for more time after the talk; so much, and so long at most, as the queue allows.
+#[utoipa::path(post, path = "/api/v1/agents/{user}/wrap-up/extend", tag = "floor", params(("user" = String, Path)),
+    responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn wrap_up_extend(State(house): State<Arc<House>>, Path(user): Path<String>) -> Result<StatusCode, Fault> {
+    let agent = AgentId::from(user.as_str());
+    house.done(|reply| Request::AgentState { agent, wish: AgentWish::ExtendWrapUp, reply }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WrapUpCodeBody {
+    /// One of the queue's `wrap_up_codes`.
+    code: String,
+}
+
+/// What came of the agent's talk: the one that goes on, or else the last one.
+#[utoipa::path(post, path = "/api/v1/agents/{user}/wrap-up/code", tag = "floor", params(("user" = String, Path)),
+    request_body = WrapUpCodeBody, responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn wrap_up_code(
+    State(house): State<Arc<House>>,
+    Path(user): Path<String>,
+    Told(body): Told<WrapUpCodeBody>,
+) -> Result<StatusCode, Fault> {
+    let (agent, wish) = (AgentId::from(user.as_str()), AgentWish::Code { code: body.code });
+    house.done(|reply| Request::AgentState { agent, wish, reply }).await
 }
 
 #[derive(Deserialize, ToSchema)]

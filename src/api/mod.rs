@@ -112,7 +112,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/agents", get(floor::agents))
         .route("/api/v1/agents/{user}", get(floor::agent))
         .route("/api/v1/agents/{user}/state", post(floor::agent_state))
+        .route("/api/v1/agents/{user}/override", post(floor::agent_override))
         .route("/api/v1/agents/{user}/wrap-up/finish", post(floor::wrap_up_finish))
+        .route("/api/v1/agents/{user}/wrap-up/extend", post(floor::wrap_up_extend))
+        .route("/api/v1/agents/{user}/wrap-up/code", post(floor::wrap_up_code))
         .route("/api/v1/agents/{user}/transfer", post(floor::transfer))
         .route("/api/v1/agents/{user}/recording", post(floor::recording))
         .route("/api/v1/recordings/{call}", get(recordings::recording))
@@ -207,7 +210,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
         floor::agents,
         floor::agent,
         floor::agent_state,
+        floor::agent_override,
         floor::wrap_up_finish,
+        floor::wrap_up_extend,
+        floor::wrap_up_code,
         floor::transfer,
         floor::recording,
         recordings::recording,

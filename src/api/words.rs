@@ -45,6 +45,8 @@ pub struct CallDetailBody {
     pub visits: Vec<StepBody>,
     pub offers: Vec<StepBody>,
     pub talks: Vec<StepBody>,
+    /// What agents said came of their talks; the last word of each counts.
+    pub codes: Vec<CodeBody>,
     pub routes: Vec<StepBody>,
     pub recordings: Vec<RecordingBody>,
     pub handoffs: Vec<HandoffBody>,
@@ -97,6 +99,16 @@ pub struct HandoffBody {
     pub result: Option<String>,
     pub reference: Option<String>,
     pub reason: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CodeBody {
+    pub agent: String,
+    pub queue: String,
+    pub at: String,
+    pub code: String,
+    /// As the code was called then.
+    pub title: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -184,6 +196,7 @@ impl From<CallDetail> for CallDetailBody {
             visits: detail.visits.into_iter().map(StepBody::from).collect(),
             offers: detail.offers.into_iter().map(StepBody::from).collect(),
             talks: detail.talks.into_iter().map(StepBody::from).collect(),
+            codes: detail.codes.into_iter().map(CodeBody::from).collect(),
             routes: detail.routes.into_iter().map(StepBody::from).collect(),
             recordings: detail.recordings.into_iter().map(RecordingBody::from).collect(),
             handoffs: detail.handoffs.into_iter().map(HandoffBody::from).collect(),
@@ -207,6 +220,13 @@ impl From<store::OfferRow> for StepBody {
 impl From<store::TalkRow> for StepBody {
     fn from(row: store::TalkRow) -> Self {
         Self { queue: Some(row.queue.to_string()), agent: Some(row.agent.to_string()), ..step(row.started, row.ended) }
+    }
+}
+
+impl From<store::TalkCodeRow> for CodeBody {
+    fn from(row: store::TalkCodeRow) -> Self {
+        let (agent, queue) = (row.agent.to_string(), row.queue.to_string());
+        Self { agent, queue, at: time(row.at), code: row.code, title: row.title }
     }
 }
 

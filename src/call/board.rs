@@ -3,7 +3,7 @@
 use super::conductor::Conductor;
 use super::live_call::LiveCall;
 use super::view;
-use crate::acd::CallbackView;
+use crate::acd::{AgentView, CallbackView};
 use crate::clock::Moment;
 use crate::facts::AgentStateName;
 use crate::ids::QueueId;
@@ -58,7 +58,15 @@ impl Conductor {
     }
 
     fn agents(&self) -> Vec<view::Agent> {
+        let overdue = |agent: &AgentView| {
+            let reason = agent.reason.as_ref().filter(|_| agent.state == AgentStateName::OnBreak);
+            let longest = reason.and_then(|reason| self.house.config.break_reason(reason)).map(|known| known.longest);
+            longest.is_some_and(|longest| !longest.is_zero() && self.now.since(agent.since) > longest)
+        };
         let agents = self.acd.agents().map(|agent| view::Agent {
+            overdue: overdue(&agent),
+            overridden_by: agent.overridden.as_ref().map(|order| order.by.clone()),
+            overridden_why: agent.overridden.map(|order| order.why),
             agent: agent.agent.to_string(),
             region: agent.region.0,
             state: state_word(agent.state).to_owned(),
@@ -68,6 +76,7 @@ impl Conductor {
             reachable: agent.reachable,
             served: agent.served,
             missed: agent.missed,
+            until_ms: agent.until.map(ms),
         });
         agents.collect()
     }

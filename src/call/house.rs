@@ -3,7 +3,7 @@
 use super::request::AgentWish;
 use crate::acd;
 use crate::clock::{Clock, Moment};
-use crate::config::{AgentPhone, AtClosing, Config, Dialled, Overflow, Queue, Step, Then};
+use crate::config::{AgentPhone, AtClosing, Config, Dialled, Overflow, Queue, Step, Then, WrapUp};
 use crate::facts::AttemptEnd;
 use crate::ids::*;
 use crate::ivr::{self, Script};
@@ -155,14 +155,32 @@ impl House {
         if code == codes.ready {
             Some(AgentWish::Ready)
         } else if code == codes.on_break {
-            Some(AgentWish::Break { reason: "phone".to_owned() })
+            Some(AgentWish::Break { reason: self.config.breaks.first().map_or("phone", |first| &first.reason).to_owned() })
         } else if code == codes.offline {
             Some(AgentWish::Offline)
         } else if code == codes.finish_wrap_up {
             Some(AgentWish::FinishWrapUp)
+        } else if code == codes.extend_wrap_up {
+            Some(AgentWish::ExtendWrapUp)
         } else {
-            None
+            let reason = |reason: &&crate::config::BreakReason| {
+                reason.key.as_ref().is_some_and(|key| code.strip_prefix(&codes.on_break) == Some(key))
+            };
+            if let Some(known) = self.config.breaks.iter().find(reason) {
+                return Some(AgentWish::Break { reason: known.reason.clone() });
+            }
+            let code = code.strip_prefix(&codes.wrap_up_code).filter(|code| !code.is_empty())?;
+            Some(AgentWish::Code { code: code.to_owned() })
         }
+    }
+
+    /// Everything that agents may dial: with each of the queues' wrap-up codes, and each reason of a break.
+    fn feature_codes(&self) -> Vec<String> {
+        let Config { codes, queues, breaks, .. } = &self.config;
+        let given = queues.iter().flat_map(|queue| queue.wrap_up_codes.keys());
+        let given: BTreeSet<String> = given.map(|code| format!("{}{code}", codes.wrap_up_code)).collect();
+        let reasons = breaks.iter().filter_map(|reason| reason.key.as_ref()).map(|key| format!("{}{key}", codes.on_break));
+        codes.all().into_iter().map(str::to_owned).chain(given).chain(reasons).collect()
     }
 
     /// What a code says about whom a callback reached.
@@ -213,7 +231,7 @@ impl House {
                 priority: queue.priority,
                 max_waiting: queue.max_waiting,
                 ring: queue.ring,
-                wrap_up: queue.wrap_up,
+                wrap_up: queue.wrap_up_time,
                 announce: some(queue.announce_after).map(|first| (first, queue.announce_every)),
                 seek: acd::Seek {
                     relax: queue.relax.iter().map(|relaxed| (relaxed.after, relaxed.requires.0.clone())).collect(),
@@ -228,6 +246,7 @@ impl House {
                     place_untold: !queue.announce_place,
                     texts: queue.announce_texts.clone(),
                 },
+                after_talk: after_talk(queue),
             };
             (queue.name.clone(), rules)
         });
@@ -241,7 +260,11 @@ impl House {
             };
             (agent.user.clone(), rules)
         });
-        let routing = acd::Routing { policy: config.acd.policy, overdue_after: some(config.acd.overdue_after) };
+        let routing = acd::Routing {
+            policy: config.acd.policy,
+            overdue_after: some(config.acd.overdue_after),
+            last_agent: acd::LastAgentRules { within: config.acd.last_agent_within, wait: config.acd.last_agent_wait },
+        };
         let callbacks = acd::CallbackRules {
             menu_after: config.callbacks.menu_after,
             queue_after: config.callbacks.queue_after,
@@ -257,7 +280,7 @@ impl House {
             }),
             place_kept: config.callbacks.place_kept,
         };
-        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing }
+        acd::Rules { queues: queues.collect(), agents: agents.collect(), callbacks, routing, duty: duty(config) }
     }
 
     fn of_region(&self, region: &crate::config::Region, now: Moment) -> acd::OfRegion {
@@ -303,7 +326,7 @@ impl House {
             trunks: trunks.collect(),
             accounts: sip::Accounts { listed: accounts.collect() },
             numbers: self.numbers.keys().cloned().collect(),
-            feature_codes: config.codes.all().iter().map(|code| (*code).to_owned()).collect(),
+            feature_codes: self.feature_codes(),
             limits: sip::Limits {
                 transactions: limits.transactions,
                 reserved_for_trunks: limits.reserved_for_trunks,
@@ -316,6 +339,38 @@ impl House {
             realm: "dozvon".to_owned(),
             product: format!("dozvon/{}", env!("CARGO_PKG_VERSION")),
         }
+    }
+}
+
+fn duty(config: &Config) -> acd::Duty {
+    let default = acd::MissPolicies::default();
+    let policy = |given: Option<crate::config::MissPolicy>, default| {
+        given.map_or(default, |it| acd::MissPolicy { rest: it.rest, longest_rest: it.longest_rest, counts: it.counts })
+    };
+    let given = &config.missed_offers;
+    let (times, within, rest) = (config.flapping.times, config.flapping.within, config.flapping.rest);
+    acd::Duty {
+        misses: acd::MissPolicies {
+            no_answer: policy(given.no_answer, default.no_answer),
+            busy: policy(given.busy, default.busy),
+            rejected: policy(given.rejected, default.rejected),
+            unregistered: policy(given.unregistered, default.unregistered),
+            unreachable: policy(given.unreachable, default.unreachable),
+        },
+        flapping: (times > 0).then_some(acd::Flapping { times, within, rest }),
+    }
+}
+
+fn after_talk(queue: &crate::config::Queue) -> acd::WrapUpRules {
+    acd::WrapUpRules {
+        ends: match queue.wrap_up {
+            WrapUp::FinishEarly => acd::WrapUpEnds::Early,
+            WrapUp::Forced => acd::WrapUpEnds::Forced,
+            WrapUp::Extendable => acd::WrapUpEnds::Extendable { more: queue.wrap_up_more },
+        },
+        codes: queue.wrap_up_codes.clone(),
+        code_required: queue.wrap_up_code_required,
+        longest: queue.wrap_up_longest,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct LiveCall {
     /// There until an agent took over, or the call left the house.
     pub robot: Option<Ivr>,
     pub queue: Option<QueueId>,
+    /// With which priority and urgency the citizen came to a queue last.
+    pub rank: (u8, bool),
     pub theme: Option<String>,
     /// The case is due at the booking core; asked once a call.
     pub handed_off: bool,
@@ -53,6 +55,7 @@ impl LiveCall {
             person: known.person,
             citizen: talk.citizen(),
             queue: talk.queue().cloned(),
+            rank: known.rank,
             theme: known.theme.clone(),
             handed_off: known.handed_off,
             parting: robot.as_ref().and_then(Ivr::parting),

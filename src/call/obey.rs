@@ -183,6 +183,7 @@ impl Conductor {
     pub(super) fn queue_caller(&mut self, id: CallId, queue: QueueId, priority: u8, urgent: bool) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.queue = Some(queue.clone());
+        call.rank = (priority, urgent);
         let person = call.person;
         self.work.push_back(Work::Acd(acd::Event::CallerQueued { call: id, queue, person, priority, urgent }));
         self.request_handoff(id);

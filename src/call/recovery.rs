@@ -44,7 +44,7 @@ struct KeptCall {
 }
 
 /// Count changes of each part's shape; a part of another shape is not read.
-const FOLDS_SHAPE: u8 = 2;
+const FOLDS_SHAPE: u8 = 3;
 const CALLS_SHAPE: u8 = 2;
 /// Of the whole; for good.
 const SNAPSHOT_SHAPE: u8 = 4;
@@ -410,6 +410,7 @@ mod tests {
             announce: None,
             seek: Default::default(),
             while_waiting: Default::default(),
+            after_talk: Default::default(),
         };
         let (always_ready, misses_to_break, reserve) = (false, 0, false);
         let anna = AgentRules { region: RegionId(0), skills: BTreeMap::new(), always_ready, misses_to_break, reserve };
@@ -418,6 +419,7 @@ mod tests {
             agents: BTreeMap::from([(agent(), anna)]),
             callbacks: CallbackRules::default(),
             routing: Default::default(),
+            duty: Default::default(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What people and tools may ask of the running engine; answered by the conductor within one turn.
 
+pub use crate::acd::Order;
+
 use super::view::{Board, Callback};
 use crate::facts::{AttemptEnd, TaskEnd};
 use crate::ids::*;
@@ -69,6 +71,14 @@ pub enum Request {
         end: AttemptEnd,
         reply: Reply,
     },
+    /// A supervisor says what an agent is to be.
+    AgentOverride {
+        agent: AgentId,
+        order: Order,
+        by: String,
+        why: String,
+        reply: Reply,
+    },
     Drain,
     /// End at once: calls and media stay as they are, for the next life to take over.
     HandOver,
@@ -79,9 +89,16 @@ pub type Reply = oneshot::Sender<Result<(), Refusal>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentWish {
     Ready,
-    Break { reason: String },
+    Break {
+        reason: String,
+    },
     Offline,
     FinishWrapUp,
+    ExtendWrapUp,
+    /// What came of the talk.
+    Code {
+        code: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -121,6 +121,9 @@ impl Conductor {
         match request {
             Request::Board(reply) => drop(reply.send(self.board())),
             Request::AgentState { agent, wish, reply } => drop(reply.send(self.agent_wish(agent, wish))),
+            Request::AgentOverride { agent, order, by, why, reply } => {
+                drop(reply.send(self.agent_overridden(agent, order, by, why)));
+            }
             Request::Transfer { agent, route, reply } => drop(reply.send(self.agent_transfers(&agent, &route))),
             Request::PauseRecording { agent, paused, reply } => drop(reply.send(self.pause_recording(&agent, paused))),
             Request::TaskTaken { task, agent, reply } => drop(reply.send(self.task_taken(task, agent))),
@@ -226,6 +229,7 @@ impl Conductor {
             agent_keys: String::new(),
             robot: Some(Ivr::new(id, number.script, LiveCall::FIRST_PLAY)),
             queue: None,
+            rank: (0, false),
             theme: None,
             handed_off: false,
             parting: None,
@@ -345,15 +349,21 @@ impl Conductor {
     }
 
     /// A phone that comes makes its agent ready where the house says so; one that only refreshes does not, since its agent may have
-    /// gone offline beside it.
+    /// gone offline beside it; nor does one of an agent whom a supervisor took off duty.
     fn reachable_is(&mut self, agent: AgentId, reachable: bool) {
-        let was_reachable = self.acd.agent(&agent).is_some_and(|view| view.reachable);
+        let before = self.acd.agent(&agent);
+        let was_reachable = before.as_ref().is_some_and(|view| view.reachable);
+        let overridden = before.is_some_and(|view| view.overridden.is_some());
         if reachable == was_reachable {
             return;
         }
         tracing::info!(%agent, reachable, "phone");
         self.work.push_back(Work::Acd(acd::Event::AgentReachable { agent: agent.clone(), reachable }));
-        if reachable && self.house.ready_on_register(&agent) && self.agent_state(&agent) == Some(AgentStateName::Offline) {
+        if reachable
+            && !overridden
+            && self.house.ready_on_register(&agent)
+            && self.agent_state(&agent) == Some(AgentStateName::Offline)
+        {
             self.work.push_back(Work::Acd(acd::Event::AgentReady { agent }));
         }
     }
@@ -383,12 +393,47 @@ impl Conductor {
         if self.acd.agent(&agent).is_none() {
             return Err(Refusal::NotFound(format!("agent {agent}")));
         }
+        if let AgentWish::Break { reason } = &wish {
+            self.is_reason(reason)?;
+        }
+        let may = match &wish {
+            AgentWish::Ready | AgentWish::Break { .. } | AgentWish::Offline => {
+                self.acd.may_wish(&agent).map_err(|refused| refused.to_string())
+            }
+            AgentWish::FinishWrapUp => self.acd.may_finish_wrap_up(&agent).map_err(|refused| refused.to_string()),
+            AgentWish::ExtendWrapUp => self.acd.may_extend_wrap_up(&agent).map_err(|refused| refused.to_string()),
+            AgentWish::Code { code } => self.acd.may_give_code(&agent, code).map_err(|refused| refused.to_string()),
+        };
+        may.map_err(Refusal::Invalid)?;
         self.work.push_back(Work::Acd(match wish {
             AgentWish::Ready => acd::Event::AgentReady { agent },
             AgentWish::Break { reason } => acd::Event::AgentOnBreak { agent, reason },
             AgentWish::Offline => acd::Event::AgentOffline { agent },
             AgentWish::FinishWrapUp => acd::Event::WrapUpDone { agent },
+            AgentWish::ExtendWrapUp => acd::Event::WrapUpLonger { agent },
+            AgentWish::Code { code } => acd::Event::CodeGiven { agent, code },
         }));
+        Ok(())
+    }
+
+    fn is_reason(&self, reason: &str) -> Result<(), Refusal> {
+        let breaks = &self.house.config.breaks;
+        if breaks.is_empty() || breaks.iter().any(|known| known.reason == reason) {
+            return Ok(());
+        }
+        let known: Vec<&str> = breaks.iter().map(|known| known.reason.as_str()).collect();
+        Err(Refusal::Invalid(format!("`{reason}` is no reason for a break; reasons are: {}", known.join(", "))))
+    }
+
+    fn agent_overridden(&mut self, agent: AgentId, order: acd::Order, by: String, why: String) -> Result<(), Refusal> {
+        if self.acd.agent(&agent).is_none() {
+            return Err(Refusal::NotFound(format!("agent {agent}")));
+        }
+        if let acd::Order::Break { reason } = &order {
+            self.is_reason(reason)?;
+        }
+        tracing::info!(%agent, by, "a supervisor's word over an agent");
+        self.work.push_back(Work::Acd(acd::Event::AgentOverridden { agent, order, by, why }));
         Ok(())
     }
 

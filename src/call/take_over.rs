@@ -83,7 +83,7 @@ impl Conductor {
         let ids: Vec<CallId> = self.calls.keys().copied().collect();
         for id in ids {
             let Some(call) = self.calls.get(&id) else { continue };
-            let (waits, ring) = (call.talk.waits_in().cloned(), call.talk.ring());
+            let (waits, ring, (priority, urgent)) = (call.talk.waits_in().cloned(), call.talk.ring(), call.rank);
             match (waits, self.acd.stands(id)) {
                 (None, None) => {}
                 (None, Some(_)) => {
@@ -92,7 +92,7 @@ impl Conductor {
                 (Some(_), None) if call.talk.is_unreached() => {
                     self.work.push_back(Work::Talk(id, talk::Event::CalledOff));
                 }
-                (Some(queue), None) => self.queue_caller(id, queue, 0, false),
+                (Some(queue), None) => self.queue_caller(id, queue, priority, urgent),
                 (Some(queue), Some(offer)) => {
                     if let Some(former) = ring.filter(|ring| offer.as_ref().is_none_or(|(offer, _)| offer != ring)) {
                         self.work.push_back(Work::Talk(id, talk::Event::OfferWithdrawn { offer: former }));
@@ -108,7 +108,19 @@ impl Conductor {
         let idle = self.acd.agents().filter(|view| view.state == AgentStateName::Talking);
         let idle = idle.filter_map(|view| Some((view.agent, view.call?))).filter(|(agent, call)| !talks(agent, call));
         let over = idle.map(|(agent, call)| Work::Acd(acd::Event::TalkEnded { agent, call, by: Party::Engine }));
-        self.work.extend(over.collect::<Vec<_>>());
+        let over: Vec<Work> = over.collect();
+        let seen = |agent: &AgentId, call: CallId| {
+            let view = self.acd.agent(agent);
+            view.is_some_and(|view| view.state == AgentStateName::Talking && view.call == Some(call))
+        };
+        let talks = self.calls.values().filter_map(|call| Some((call, call.talk.talking_agent()?, call.talk.queue()?)));
+        let unseen = talks.filter(|(call, agent, _)| !seen(agent, call.id)).map(|(call, agent, queue)| {
+            tracing::warn!(call = %call.id, %agent, "an agent talks whom the floor thought free");
+            let (agent, queue) = (agent.clone(), queue.clone());
+            Work::Acd(acd::Event::AgentTalks { agent, call: call.id, queue, person: call.person })
+        });
+        let unseen: Vec<Work> = unseen.collect();
+        self.work.extend(over.into_iter().chain(unseen));
     }
 
     /// Ends a call that cannot go on, as the facts have it: with the outcome it had come to, its hand-off, and what it is owed.

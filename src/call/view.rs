@@ -54,6 +54,13 @@ pub struct Agent {
     pub reachable: bool,
     pub served: u32,
     pub missed: u32,
+    /// When a pause or a wrap-up ends by itself.
+    pub until_ms: Option<u64>,
+    /// On a break for longer than its reason allows.
+    pub overdue: bool,
+    /// A supervisor's word that holds until the agent's next own one.
+    pub overridden_by: Option<String>,
+    pub overridden_why: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]

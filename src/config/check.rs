@@ -25,7 +25,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let numbers = numbers(file, &regions);
     let callbacks = callbacks(file, &regions, &trunks);
     let store = store(file, env);
-    let acd = file.table("acd");
+    let acd = acd(file);
     let http = http(file, env);
     let booking = file.table("booking");
     let webhooks = webhooks(file, env);
@@ -36,6 +36,9 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
     let limits = limits(file);
     let codes = codes(file);
     let standby = standby(file, env, store.as_ref());
+    let breaks = breaks(file, codes.as_ref());
+    let missed_offers = missed_offers(file);
+    let flapping = flapping(file);
 
     let agents_by_user = agents.iter().enumerate().map(|(at, agent)| (agent.user.clone(), at)).collect();
     Some(Config {
@@ -52,7 +55,7 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         calendars,
         callbacks: callbacks?,
         store: store?,
-        acd: acd?.value,
+        acd: acd?,
         http: http?,
         booking: booking?.value,
         webhooks,
@@ -63,6 +66,9 @@ pub fn config(file: &mut File, env: Environment) -> Option<Config> {
         limits: limits?,
         codes: codes?,
         standby: standby?,
+        breaks,
+        missed_offers: missed_offers?,
+        flapping: flapping?,
     })
 }
 
@@ -208,11 +214,38 @@ fn queues(file: &mut File, regions: &[Region], calendars: &[Calendar], routes: &
             let message = "recordings kept for 0 days are none; write `record = false`, or at least 1 day";
             file.complain(queue.place("keep_recordings_days"), message);
         }
+        wrap_up_fits(file, queue);
         if queue.value.title.is_empty() {
             queue.value.title = queue.value.name.to_string();
         }
     }
     values(queues)
+}
+
+fn wrap_up_fits(file: &mut File, queue: &Placed<Queue>) {
+    let it = &queue.value;
+    for code in it.wrap_up_codes.keys() {
+        if !(1..=4).contains(&code.len()) || !code.bytes().all(|b| b.is_ascii_digit()) {
+            let message = format!("`{code}` is no wrap-up code; take 1 to 4 digits, which agents dial, such as {{ 1 = \"…\" }}");
+            file.complain(queue.place(&format!("wrap_up_codes.{code}")), message);
+        }
+    }
+    if it.wrap_up_code_required && it.wrap_up_codes.is_empty() {
+        let message = "a code is required, but there is none to give; add `wrap_up_codes`, or delete this key";
+        file.complain(queue.place("wrap_up_code_required"), message);
+    }
+    let may_be_longer = it.wrap_up == WrapUp::Extendable || it.wrap_up_code_required;
+    if may_be_longer && it.wrap_up_longest <= it.wrap_up_time {
+        let (longest, time) = (it.wrap_up_longest.as_secs(), it.wrap_up_time.as_secs());
+        let message = format!("the longest wrap-up ({longest} s) leaves no room beyond `wrap_up_s` ({time} s); write more");
+        file.complain(queue.place("wrap_up_longest_s"), message);
+    }
+    if it.wrap_up == WrapUp::Extendable && it.wrap_up_more.is_zero() {
+        file.complain(
+            queue.place("wrap_up_more_s"),
+            "an extension of 0 s is none; write at least 1, or `wrap_up = \"finish_early\"`",
+        );
+    }
 }
 
 /// `[[agent]]`, and what each agent of an `[[agents]]` group has.
@@ -584,6 +617,19 @@ fn sip(file: &mut File) -> Option<Sip> {
     Some(sip.value)
 }
 
+fn acd(file: &mut File) -> Option<Acd> {
+    let acd = file.table::<Acd>("acd")?;
+    if acd.value.last_agent_within > Duration::from_secs(30 * 86_400) {
+        let message = "a talk is remembered for 30 days at most; write a `last_agent_within_s` of 0 to 2592000";
+        file.complain(acd.place("last_agent_within_s"), message);
+    }
+    if acd.value.last_agent_wait > Duration::from_secs(120) {
+        let message = "nobody waits longer than 120 s for one agent; write a `last_agent_wait_s` of 0 to 120";
+        file.complain(acd.place("last_agent_wait_s"), message);
+    }
+    Some(acd.value)
+}
+
 fn callbacks(file: &mut File, regions: &[Region], trunks: &[Trunk]) -> Option<Callbacks> {
     let callbacks = file.table::<Callbacks>("callbacks")?;
     let it = &callbacks.value;
@@ -650,7 +696,7 @@ fn limits(file: &mut File) -> Option<Limits> {
 fn codes(file: &mut File) -> Option<Codes> {
     let codes = file.table::<Codes>("codes")?;
     let mut seen = BTreeSet::new();
-    let keys = ["ready", "break", "offline", "finish_wrap_up", "voicemail", "wrong_number"];
+    let keys = ["ready", "break", "offline", "finish_wrap_up", "voicemail", "wrong_number", "wrap_up_code", "extend_wrap_up"];
     for (key, code) in keys.into_iter().zip(codes.value.all()) {
         let dialable = code.len() >= 2 && code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#');
         if !dialable {
@@ -659,8 +705,75 @@ fn codes(file: &mut File) -> Option<Codes> {
         if !seen.insert(code) {
             file.complain(codes.place(key), format!("code `{code}` stands for two things; take another one"));
         }
+        let before = &codes.value.wrap_up_code;
+        if code != before && code.starts_with(before.as_str()) {
+            let message = format!("`{code}` begins as `{before}`, which stands before wrap-up codes; take another one");
+            file.complain(codes.place(key), message);
+        }
     }
     Some(codes.value)
+}
+
+/// Longest reason of a break, in bytes; it stands in every picture of the board.
+const MAX_REASON: usize = 100;
+
+fn breaks(file: &mut File, codes: Option<&Codes>) -> Vec<BreakReason> {
+    let breaks = file.list::<BreakReason>("break");
+    unique(file, "break", &breaks, "reason", |reason| reason.reason.clone());
+    let mut seen = BTreeSet::new();
+    for reason in &breaks {
+        if reason.value.reason.len() > MAX_REASON {
+            file.complain(reason.place("reason"), format!("the reason is too long; keep it under {MAX_REASON} bytes"));
+        }
+        let Some(key) = &reason.value.key else { continue };
+        if !(1..=2).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_digit()) {
+            file.complain(reason.place("key"), format!("`{key}` is no key for a reason; take 1 or 2 digits"));
+        } else if !seen.insert(key) {
+            file.complain(reason.place("key"), format!("key `{key}` stands for two reasons; take another one"));
+        }
+        let dialled = codes.map(|codes| format!("{}{key}", codes.on_break));
+        if let (Some(dialled), Some(codes)) = (&dialled, codes)
+            && (codes.all().contains(&dialled.as_str()) || dialled.starts_with(codes.wrap_up_code.as_str()))
+        {
+            file.complain(reason.place("key"), format!("`{dialled}` is a code for something else; take another key"));
+        }
+    }
+    values(breaks)
+}
+
+fn missed_offers(file: &mut File) -> Option<MissedOffers> {
+    let missed = file.table::<MissedOffers>("missed_offers")?;
+    for (key, policy) in missed.value.all() {
+        let Some(policy) = policy else { continue };
+        // A phone that rings takes its time; the others say no at once.
+        if key != "no_answer" && policy.rest.is_zero() {
+            let message =
+                "such a phone says so at once, and without a rest it would be rung without end; write a `rest_s` of at least 1";
+            file.complain(missed.place(key), message);
+        }
+        if !policy.longest_rest.is_zero() && policy.longest_rest < policy.rest {
+            file.complain(missed.place(key), "`longest_rest_s` is shorter than `rest_s`; write more, or delete it");
+        }
+        if policy.rest.max(policy.longest_rest) > Duration::from_secs(3600) {
+            file.complain(missed.place(key), "an agent would be left alone for over an hour; write at most 3600");
+        }
+    }
+    Some(missed.value)
+}
+
+fn flapping(file: &mut File) -> Option<Flapping> {
+    let flapping = file.table::<Flapping>("flapping")?;
+    let it = &flapping.value;
+    if it.times == 1 || it.times > 100 {
+        let message = format!("`times` is {}; write 2 to 100, or 0 for no damping", it.times);
+        file.complain(flapping.place("times"), message);
+    }
+    for (key, value) in [("within_s", it.within), ("rest_s", it.rest)] {
+        if !(1..=3600).contains(&value.as_secs()) {
+            file.complain(flapping.place(key), format!("`{key}` is {}; write 1 to 3600", value.as_secs()));
+        }
+    }
+    Some(flapping.value)
 }
 
 fn requirements_fit(file: &mut File, queue: &Placed<Queue>) {

@@ -61,6 +61,9 @@ pub struct Config {
     pub limits: Limits,
     pub codes: Codes,
     pub standby: Standby,
+    pub breaks: Vec<BreakReason>,
+    pub missed_offers: MissedOffers,
+    pub flapping: Flapping,
 }
 
 impl Config {
@@ -92,6 +95,11 @@ impl Config {
 
     pub fn queue(&self, queue: &QueueId) -> Option<&Queue> {
         self.queues.iter().find(|q| q.name == *queue)
+    }
+
+    /// A reason that agents may give for a break; `None` also if any word will do.
+    pub fn break_reason(&self, reason: &str) -> Option<&BreakReason> {
+        self.breaks.iter().find(|known| known.reason == reason)
     }
 
     pub fn route(&self, route: &RouteId) -> Option<&Route> {
@@ -310,7 +318,7 @@ pub struct Queue {
     #[serde(rename = "ring_s", with = "seconds", default = "secs::<15>")]
     pub ring: Duration,
     #[serde(rename = "wrap_up_s", with = "seconds", default = "secs::<20>")]
-    pub wrap_up: Duration,
+    pub wrap_up_time: Duration,
     /// Zero: the place is never told.
     #[serde(rename = "announce_after_s", with = "seconds", default = "secs::<20>")]
     pub announce_after: Duration,
@@ -337,6 +345,32 @@ pub struct Queue {
     /// One of them is said with each announcement, in turn.
     #[serde(default)]
     pub announce_texts: Vec<PromptId>,
+    #[serde(default)]
+    pub wrap_up: WrapUp,
+    /// So much longer each time an agent asks.
+    #[serde(rename = "wrap_up_more_s", with = "seconds", default = "secs::<30>")]
+    pub wrap_up_more: Duration,
+    /// No wrap-up lasts longer, asked for or for want of a code.
+    #[serde(rename = "wrap_up_longest_s", with = "seconds", default = "secs::<180>")]
+    pub wrap_up_longest: Duration,
+    /// What may come of a talk: digits and title.
+    #[serde(default)]
+    pub wrap_up_codes: BTreeMap<String, String>,
+    #[serde(default)]
+    pub wrap_up_code_required: bool,
+}
+
+/// How a wrap-up ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrapUp {
+    /// By its time, or when the agent is done.
+    #[default]
+    FinishEarly,
+    /// By its time only.
+    Forced,
+    /// As `FinishEarly`, and an agent may ask for more.
+    Extendable,
 }
 
 impl Queue {
@@ -383,6 +417,12 @@ pub struct Acd {
     /// Whoever has waited this long comes before everybody who entered later; zero: nobody does.
     #[serde(rename = "overdue_after_s", with = "seconds", default = "secs::<600>")]
     pub overdue_after: Duration,
+    /// Who rings again within this time gets the agent they spoke with; zero: nobody is remembered.
+    #[serde(rename = "last_agent_within_s", with = "seconds", default)]
+    pub last_agent_within: Duration,
+    /// … and waits so long for that agent alone, if they are busy.
+    #[serde(rename = "last_agent_wait_s", with = "seconds", default = "secs::<20>")]
+    pub last_agent_wait: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -628,6 +668,66 @@ pub struct Limits {
     pub outbox: Duration,
 }
 
+/// A reason for a break.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakReason {
+    pub reason: String,
+    /// Who stays longer is overdue; zero: nobody is.
+    #[serde(rename = "longest_s", with = "seconds", default)]
+    pub longest: Duration,
+    /// Digit that agents dial behind the code for a break.
+    pub key: Option<String>,
+}
+
+/// What follows from a missed offer, by its reason; see `acd::MissPolicies`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissedOffers {
+    pub no_answer: Option<MissPolicy>,
+    pub busy: Option<MissPolicy>,
+    pub rejected: Option<MissPolicy>,
+    pub unregistered: Option<MissPolicy>,
+    pub unreachable: Option<MissPolicy>,
+}
+
+impl MissedOffers {
+    fn all(&self) -> [(&'static str, Option<MissPolicy>); 5] {
+        let Self { no_answer, busy, rejected, unregistered, unreachable } = *self;
+        [
+            ("no_answer", no_answer),
+            ("busy", busy),
+            ("rejected", rejected),
+            ("unregistered", unregistered),
+            ("unreachable", unreachable),
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissPolicy {
+    #[serde(rename = "rest_s", with = "seconds")]
+    pub rest: Duration,
+    /// Doubled with every such failure in a row up to this; zero: it does not grow.
+    #[serde(rename = "longest_rest_s", with = "seconds", default)]
+    pub longest_rest: Duration,
+    /// Whether it counts among `misses_to_break`.
+    pub counts: bool,
+}
+
+/// Who comes to work more often than `times` within a while is left alone for a while; 0: nobody is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flapping {
+    #[serde(default = "number::<6>")]
+    pub times: u32,
+    #[serde(rename = "within_s", with = "seconds", default = "secs::<60>")]
+    pub within: Duration,
+    #[serde(rename = "rest_s", with = "seconds", default = "secs::<60>")]
+    pub rest: Duration,
+}
+
 /// What an agent may dial from the phone.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -645,11 +745,17 @@ pub struct Codes {
     pub voicemail: String,
     #[serde(default = "code::<'6'>")]
     pub wrong_number: String,
+    /// Dialled with the digits of a wrap-up code behind it.
+    #[serde(default = "code::<'7'>")]
+    pub wrap_up_code: String,
+    #[serde(default = "code::<'8'>")]
+    pub extend_wrap_up: String,
 }
 
 impl Codes {
-    pub fn all(&self) -> [&str; 6] {
-        [&self.ready, &self.on_break, &self.offline, &self.finish_wrap_up, &self.voicemail, &self.wrong_number]
+    pub fn all(&self) -> [&str; 8] {
+        let Self { ready, on_break, offline, finish_wrap_up, voicemail, wrong_number, wrap_up_code, extend_wrap_up } = self;
+        [ready, on_break, offline, finish_wrap_up, voicemail, wrong_number, wrap_up_code, extend_wrap_up]
     }
 }
 

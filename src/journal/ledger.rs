@@ -75,6 +75,8 @@ impl LedgerFold {
             | Fact::CallbackBegan { .. }
             | Fact::CallbackAttempted { .. }
             | Fact::CallbackPromised { .. }
+            | Fact::TalkCoded { .. }
+            | Fact::AgentOverridden { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingFailed { .. }
             | Fact::RecordingPacked { .. }

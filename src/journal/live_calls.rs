@@ -33,6 +33,8 @@ pub struct LiveCall {
     talked: bool,
     /// It goes out, for this task.
     pub callback: Option<TaskId>,
+    /// With which priority and urgency the citizen came to a queue last.
+    pub rank: (u8, bool),
 }
 
 /// Where a call stands.
@@ -78,6 +80,7 @@ impl LiveCall {
             handed_off: false,
             talked: false,
             callback: None,
+            rank: (0, false),
         }
     }
 
@@ -127,7 +130,10 @@ impl LiveCalls {
             Fact::CallAnswered { call } => self.change(*call, |live| live.answered = true),
             Fact::RobotAtNode { call, .. } => self.stage(*call, at, Stage::Robot),
             Fact::ThemeChosen { call, theme } => self.change(*call, |live| live.theme = Some(theme.clone())),
-            Fact::QueueEntered { call, queue, .. } => self.stage(*call, at, Stage::Waiting { queue: queue.clone() }),
+            Fact::QueueEntered { call, queue, priority, urgent } => {
+                self.stage(*call, at, Stage::Waiting { queue: queue.clone() });
+                self.change(*call, |live| live.rank = (*priority, *urgent));
+            }
             Fact::QueueLeft { call, .. } => self.stage(*call, at, Stage::Robot),
             Fact::OfferMade { offer, call, agent, .. } => {
                 self.change(*call, |live| live.offer = Some((*offer, agent.clone())));
@@ -173,6 +179,8 @@ impl LiveCalls {
             | Fact::PhonesWritten { .. }
             | Fact::CallbackAttempted { .. }
             | Fact::CallbackPromised { .. }
+            | Fact::TalkCoded { .. }
+            | Fact::AgentOverridden { .. }
             | Fact::PersonForgotten { .. }
             | Fact::RecordingPacked { .. }
             | Fact::RecordingArchived { .. }

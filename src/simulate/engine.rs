@@ -55,7 +55,7 @@ impl EngineFloor {
         }
         let mut routing = Routing::installed();
         if let Some(policy) = policy {
-            routing = Routing { policy, overdue_after: None };
+            routing = Routing { policy, overdue_after: None, ..routing };
         }
         let queues = CLASSES.map(|(name, target)| (QueueId::from(name), queue_rules(name, target)));
         let mut first_seats: BTreeMap<AgentId, AgentRules> = BTreeMap::new();
@@ -63,7 +63,8 @@ impl EngineFloor {
             first_seats.entry(agents[seat.agent].clone()).or_insert_with(|| agent_rules(seat));
         }
         let callbacks = CallbackRules { dial: dialling.cloned(), ..CallbackRules::default() };
-        let rules = Rules { queues: queues.into_iter().collect(), agents: first_seats, callbacks, routing };
+        let rules =
+            Rules { queues: queues.into_iter().collect(), agents: first_seats, callbacks, routing, duty: Default::default() };
         let mut floor = Self {
             acd: Acd::new(IdSource::new(0)),
             agent_numbers: agents.iter().cloned().enumerate().map(|(no, id)| (id, no)).collect(),
@@ -262,6 +263,7 @@ fn queue_rules(name: &str, target: Duration) -> QueueRules {
         announce: None,
         seek: Seek::default(),
         while_waiting: WhileWaiting::default(),
+        after_talk: Default::default(),
     }
 }
 

@@ -50,7 +50,7 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
             | Fact::RecordingArchived { file, .. }
             | Fact::RecordingNotArchived { file, .. }
             | Fact::RecordingDeleted { file, .. } => (&RECORDINGS, file.into()),
-            Fact::RecordingHeard { call, .. } => (&CALLS, call.0.into()),
+            Fact::RecordingHeard { call, .. } | Fact::TalkCoded { call, .. } => (&CALLS, call.0.into()),
             Fact::CallbackOpened { task, call, .. } => {
                 keys.entry(CALLS.name).or_default().insert(call.0.into());
                 (&CALLBACKS, task.0.into())
@@ -65,6 +65,7 @@ pub fn wanted<'a>(facts: impl Iterator<Item = &'a Fact>) -> Vec<Wanted> {
                 (&HANDOFFS, handoff.0.into())
             }
             Fact::AgentChanged { .. }
+            | Fact::AgentOverridden { .. }
             | Fact::PhonesWritten { .. }
             | Fact::PersonForgotten { .. }
             | Fact::EngineStarted { .. }
@@ -356,6 +357,30 @@ impl Held {
                 row.set("taken_by", Value::Null);
                 row.set("taken", Value::Null);
             }),
+            Fact::AgentOverridden { agent, region, state, reason, by, why } => self.add(
+                &AGENT_OVERRIDES,
+                &[
+                    ("word", position.into()),
+                    ("region", region.0.into()),
+                    ("agent", agent.as_str().into()),
+                    ("at", at),
+                    ("state", word(state)),
+                    ("reason", reason.as_ref().into()),
+                    ("who", by.into()),
+                    ("why", why.into()),
+                ],
+            ),
+            Fact::TalkCoded { call, agent, queue, code, title } => {
+                let given = [
+                    ("given", position.into()),
+                    ("agent", agent.as_str().into()),
+                    ("queue", queue.as_str().into()),
+                    ("at", at),
+                    ("code", code.into()),
+                    ("title", title.into()),
+                ];
+                self.add_to_call(&TALK_CODES, call.0, &given);
+            }
             Fact::CallbackPromised { task, call: _, booking, by } => self.change(&CALLBACKS, task.0, |row| {
                 row.set("booking", booking.as_ref().map(word).unwrap_or(Value::Null));
                 row.set("promised", *by);

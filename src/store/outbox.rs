@@ -68,6 +68,9 @@ pub fn event(fact: &Fact) -> Option<Event> {
             idempotency_key: None,
             data: json!({ "task": task.0.to_string(), "booking": booking, "by_ms": by.0 / 1000 }),
         }),
+        Fact::TalkCoded { call, agent, queue, code, title } => {
+            of_call(call, "interaction.coded", json!({ "agent": agent, "queue": queue, "code": code, "title": title }))
+        }
         Fact::CallAnswered { .. }
         | Fact::RobotAtNode { .. }
         | Fact::ThemeChosen { .. }
@@ -91,6 +94,7 @@ pub fn event(fact: &Fact) -> Option<Event> {
         | Fact::RecordingArchived { .. }
         | Fact::RecordingNotArchived { .. }
         | Fact::RecordingDeleted { .. }
-        | Fact::RecordingHeard { .. } => None,
+        | Fact::RecordingHeard { .. }
+        | Fact::AgentOverridden { .. } => None,
     }
 }

@@ -79,6 +79,7 @@ pub struct CallDetail {
     pub visits: Vec<QueueVisitRow>,
     pub offers: Vec<OfferRow>,
     pub talks: Vec<TalkRow>,
+    pub codes: Vec<TalkCodeRow>,
     pub routes: Vec<RouteRow>,
     pub recordings: Vec<RecordingRow>,
     pub handoffs: Vec<HandoffRow>,
@@ -110,6 +111,15 @@ pub struct TalkRow {
     pub started: Moment,
     /// When and by whom (a word of [`crate::facts::Party`]) it ended.
     pub ended: Option<(Moment, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TalkCodeRow {
+    pub agent: AgentId,
+    pub queue: QueueId,
+    pub at: Moment,
+    pub code: String,
+    pub title: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -106,6 +106,22 @@ pub const TALKS: Table = Table {
     ],
 };
 
+/// What agents said came of their talks; of one talk the last word counts.
+pub const TALK_CODES: Table = Table {
+    name: "talk_codes",
+    key: &["given"],
+    columns: &[
+        ("given", Int),
+        ("region", Int),
+        ("call", Id),
+        ("agent", Text),
+        ("queue", Text),
+        ("at", Int),
+        ("code", Text),
+        ("title", Text),
+    ],
+};
+
 pub const ROUTES: Table = Table {
     name: "routes",
     key: &["leg"],
@@ -184,6 +200,22 @@ pub const AGENT_CHANGES: Table = Table {
     columns: &[("change", Int), ("region", Int), ("agent", Text), ("at", Int), ("state", Text), ("reason", Text)],
 };
 
+/// What supervisors said agents are to be.
+pub const AGENT_OVERRIDES: Table = Table {
+    name: "agent_overrides",
+    key: &["word"],
+    columns: &[
+        ("word", Int),
+        ("region", Int),
+        ("agent", Text),
+        ("at", Int),
+        ("state", Text),
+        ("reason", Text),
+        ("who", Text),
+        ("why", Text),
+    ],
+};
+
 pub const HANDOFFS: Table = Table {
     name: "handoffs",
     key: &["handoff"],
@@ -236,16 +268,18 @@ pub const FOLD_POSITION: Table =
     Table { name: "fold_position", key: &["stream"], columns: &[("stream", Text), ("position", Int)] };
 
 /// Every table; the position last, so that what is moved half is not taken for the whole.
-pub static TABLES: [&Table; 17] = [
+pub static TABLES: [&Table; 19] = [
     &CALLS,
     &OFFERS,
     &QUEUE_VISITS,
     &TALKS,
+    &TALK_CODES,
     &ROUTES,
     &RECORDINGS,
     &RECORDING_HEARINGS,
     &CALLBACKS,
     &AGENT_CHANGES,
+    &AGENT_OVERRIDES,
     &HANDOFFS,
     &OUTBOX,
     &PEOPLE,

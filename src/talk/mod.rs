@@ -324,6 +324,11 @@ impl Talk {
         }
     }
 
+    /// The agent whose talk this is, also while the citizen is called back into it.
+    pub fn talking_agent(&self) -> Option<&AgentId> {
+        self.agent().filter(|agent| self.talks_with(agent))
+    }
+
     pub fn talks_with(&self, agent: &AgentId) -> bool {
         match &self.stage {
             Stage::Talking { partner: Partner::Agent { agent: partner, .. } } | Stage::Recalling { agent: partner, .. } => {

@@ -45,7 +45,13 @@ fn answer(request: Request, board: &Mutex<Board>, asked: &Mutex<Vec<String>>) {
                 AgentWish::Break { reason } => format!("{agent} break {reason}"),
                 AgentWish::Offline => format!("{agent} offline"),
                 AgentWish::FinishWrapUp => format!("{agent} finishes wrap-up"),
+                AgentWish::ExtendWrapUp => format!("{agent} extends wrap-up"),
+                AgentWish::Code { code } => format!("{agent} gives code {code}"),
             });
+            let _ = reply.send(settle(agent.as_str()));
+        }
+        Request::AgentOverride { agent, order, by, why, reply } => {
+            note(format!("{by} wants {agent} {order:?}: {why}"));
             let _ = reply.send(settle(agent.as_str()));
         }
         Request::Transfer { agent, route, reply } => {
@@ -113,6 +119,10 @@ pub fn morning(now: u64) -> Board {
         reachable: agent != "line12",
         served: 14,
         missed: 0,
+        until_ms: None,
+        overdue: false,
+        overridden_by: None,
+        overridden_why: None,
     };
     let call = |n: u64, stage: &str, queue: Option<&str>, agent: Option<&str>, theme: Option<&str>, since_s: u64| Call {
         call: format!("0193a1b2-0000-7000-8000-{n:012}"),

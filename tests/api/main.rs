@@ -136,6 +136,8 @@ async fn unknown_keys_and_unclear_values_are_refused_with_a_remedy() {
     }
     let unknown = house.post("/api/v1/agents/line7/state", json!({"state": "ready", "now": true})).await;
     assert_eq!(unknown.status, 422, "{}", unknown.text);
+    let nobody = house.post("/api/v1/agents/line7/override", json!({"state": "ready", "by": " ", "why": "x"})).await;
+    assert_eq!((nobody.status, &nobody.json()["error"]), (400, &json!("`by` is empty")), "{}", nobody.text);
     let word = house.post("/api/v1/agents/line7/state", json!({"state": "asleep"})).await;
     assert!(word.json()["error"].as_str().unwrap().contains("ready"), "{}", word.text);
 }
@@ -150,6 +152,9 @@ async fn what_agents_want_reaches_the_engine() {
         ("/api/v1/agents/line7/wrap-up/finish", Value::Null),
         ("/api/v1/agents/line7/transfer", json!({"route": "ambulance"})),
         ("/api/v1/agents/line7/recording", json!({"paused": true})),
+        ("/api/v1/agents/line7/wrap-up/extend", Value::Null),
+        ("/api/v1/agents/line7/wrap-up/code", json!({"code": "1"})),
+        ("/api/v1/agents/line7/override", json!({"state": "offline", "by": "petrova", "why": "ушла"})),
         ("/api/v1/callbacks/task7/close", json!({"how": "reached"})),
     ] {
         let answer = house.post(path, body).await;
@@ -159,7 +164,10 @@ async fn what_agents_want_reaches_the_engine() {
     let asked = house.fake.asked.lock().unwrap().clone();
     let words = ["line7 ready", "line7 break обед", "line7 offline", "line7 finishes wrap-up", "line7 transfers to ambulance"];
     assert_eq!(asked[..5], words);
-    assert_eq!(asked[5..], ["line7 recording paused true", "task7 closed Reached", "drain"]);
+    let word = "petrova wants line7 Offline: ушла";
+    let words =
+        ["line7 recording paused true", "line7 extends wrap-up", "line7 gives code 1", word, "task7 closed Reached", "drain"];
+    assert_eq!(asked[5..], words);
 }
 
 #[tokio::test]

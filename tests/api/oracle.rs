@@ -286,6 +286,7 @@ fn rules() -> Rules {
             wrap_up: Duration::from_secs(12),
             announce: None,
             seek: Seek::default(),
+            after_talk: Default::default(),
             while_waiting: WhileWaiting {
                 overflow: vec![Overflow { when: waited, then: Then::Robot }],
                 ..WhileWaiting::default()
@@ -304,5 +305,11 @@ fn rules() -> Rules {
         };
         (agent(no), rules)
     });
-    Rules { queues: queues.into(), agents: agents.collect(), callbacks: CallbackRules::default(), routing: Routing::installed() }
+    Rules {
+        queues: queues.into(),
+        agents: agents.collect(),
+        callbacks: CallbackRules::default(),
+        routing: Routing::installed(),
+        duty: Default::default(),
+    }
 }

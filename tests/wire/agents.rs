@@ -183,6 +183,74 @@ async fn feature_codes_and_the_api_change_what_an_agent_does() {
     assert_eq!(calls.len(), 2, "feature codes are no calls of citizens");
 }
 
+/// The wrap-up lasts until somebody knows what came of the talk: said from the phone, or over the API.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_of_a_talk_is_said_by_phone_and_by_api() {
+    let queues = "auto_answer = true\nwrap_up_codes = { 1 = \"Записан\", 12 = \"Справка\" }\nwrap_up_code_required = true";
+    let line = Line::open(Plan { agents: vec![registers("boris")], wrap_up_s: 1, queues, ..Plan::default() }).await;
+    let phone = line.phone_that(20, ANSWERS);
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    for by_phone in [true, false] {
+        line.agent_is("boris", "ready", None).await;
+        let (citizen, talk) = line.talks_with(&phone).await;
+        // The queue wants its agents' phones to answer by themselves.
+        assert!(talk.invite_header("Call-Info").is_some_and(|header| header.contains("answer-after=0")));
+        talk.hang_up();
+        citizen.wait_ended().await.unwrap();
+        line.agent_is("boris", "wrap_up", Some("code_missing")).await;
+        for (path, body) in [("finish", json!(null)), ("code", json!({ "code": "2" }))] {
+            let refused = line.post(&format!("/api/v1/agents/boris/wrap-up/{path}"), body).await;
+            assert!(matches!(refused, Err(ureq::Error::StatusCode(409))), "{path} {refused:?}");
+        }
+        if by_phone {
+            phone.call(line.net.engine(), "*712", "boris").unwrap().wait_ended().await.unwrap();
+        } else {
+            line.post("/api/v1/agents/boris/wrap-up/code", json!({ "code": "1" })).await.unwrap();
+        }
+    }
+    line.agent_is("boris", "ready", None).await;
+    let codes: Vec<_> = line.calls().await.iter().map(|call| call["codes"].clone()).collect();
+    let said = |codes: &serde_json::Value| (codes[0]["code"].clone(), codes[0]["title"].clone(), codes[0]["agent"].clone());
+    let newest_first = [("1".into(), "Записан".into(), "boris".into()), ("12".into(), "Справка".into(), "boris".into())];
+    assert_eq!(codes.iter().map(said).collect::<Vec<_>>(), newest_first);
+}
+
+/// It holds though the phone registers anew, until the agent's own next word; and a reason that is none is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_sends_an_agent_away_and_the_phone_does_not_undo_it() {
+    let boris = registers("boris").and("auto_answer = true");
+    let line = Line::open(Plan { agents: vec![boris], breaks: &["обед", "учёба"], ..Plan::default() }).await;
+    let phone = line.phone_that(20, ANSWERS);
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    line.agent_is("boris", "ready", None).await;
+    let (citizen, talk) = line.talks_with(&phone).await;
+    assert!(talk.invite_header("Call-Info").is_some_and(|header| header.contains("answer-after=0")));
+    let order = json!({ "state": "offline", "by": "petrova", "why": "конец смены" });
+    line.post("/api/v1/agents/boris/override", order).await.unwrap();
+    they_talk(&citizen, &talk).await;
+    let wish = line.post("/api/v1/agents/boris/state", json!({ "state": "ready" })).await;
+    assert!(matches!(wish, Err(ureq::Error::StatusCode(409))), "{wish:?}");
+    talk.hang_up();
+    let boris = line.agent_is("boris", "offline", None).await;
+    assert_eq!((&boris["overridden_by"], &boris["overridden_why"]), (&"petrova".into(), &"конец смены".into()));
+
+    phone.unregister().await.unwrap();
+    line.wait_for("boris to be unreachable", SOON, async || (line.agent("boris").await["reachable"] == false).then_some(()))
+        .await;
+    phone.register(line.net.engine(), "boris", PASSWORD).await.unwrap();
+    let back = async || (line.agent("boris").await["reachable"] == true).then_some(());
+    line.wait_for("boris to be reachable", SOON, back).await;
+    assert_eq!(line.agent("boris").await["state"], "offline");
+    phone.call(line.net.engine(), "*1", "boris").unwrap().wait_ended().await.unwrap();
+    assert_eq!(line.agent_is("boris", "ready", None).await["overridden_by"], serde_json::Value::Null);
+
+    let coffee = line.post("/api/v1/agents/boris/state", json!({ "state": "break", "reason": "кофе" })).await;
+    assert!(matches!(coffee, Err(ureq::Error::StatusCode(409))), "{coffee:?}");
+    phone.call(line.net.engine(), "*22", "boris").unwrap().wait_ended().await.unwrap();
+    assert_eq!(line.agent_is("boris", "on_break", Some("учёба")).await["overdue"], false);
+    line.wait_for("boris to be overdue", SOON, async || (line.agent("boris").await["overdue"] == true).then_some(())).await;
+}
+
 /// Where the phone registered last is where the agent sits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_phones_the_one_that_registered_last_rings() {

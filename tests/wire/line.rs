@@ -20,6 +20,10 @@ pub struct Plan {
     pub agents: Vec<Agent>,
     pub ring_s: u32,
     pub wrap_up_s: u32,
+    /// Further keys of every queue.
+    pub queues: &'static str,
+    /// Reasons for a break, of a second at most; their keys are 1, 2 …; none: any.
+    pub breaks: &'static [&'static str],
     pub max_waiting: u32,
     /// Contracted channels of the citizens' trunk; 0: no limit.
     pub channels: u32,
@@ -51,6 +55,8 @@ impl Default for Plan {
             agents: vec![stands("anna", 20)],
             ring_s: 10,
             wrap_up_s: 0,
+            queues: "",
+            breaks: &[],
             max_waiting: 50,
             channels: 0,
             recording: false,
@@ -187,7 +193,7 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
-        let Self { store, standby, media, callbacks, booking, quiet, .. } = self;
+        let Self { store, standby, media, callbacks, booking, quiet, queues, .. } = self;
         let home = if callbacks.is_empty() { "" } else { "contact = \"127.61.N.15:5060\"\nwatch_s = 0" };
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
@@ -280,7 +286,13 @@ token_env = "WIRE_PASSWORD"
             } else {
                 ""
             };
-            let _ = write!(config, "\n[[queue]]\nname = \"{queue}\"\nskill = \"talk\"\nannounce_after_s = 0\n{keys}\n{more}\n");
+            let _ = write!(
+                config,
+                "\n[[queue]]\nname = \"{queue}\"\nskill = \"talk\"\nannounce_after_s = 0\n{keys}\n{queues}\n{more}\n"
+            );
+        }
+        for (no, reason) in self.breaks.iter().enumerate() {
+            let _ = write!(config, "\n[[break]]\nreason = \"{reason}\"\nlongest_s = 1\nkey = \"{}\"\n", no + 1);
         }
         for Agent { user, phone } in &self.agents {
             let _ = write!(config, "\n[[agent]]\nuser = \"{user}\"\nskills = {{ talk = 50 }}\n{phone}\n");

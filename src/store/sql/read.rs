@@ -114,6 +114,16 @@ pub async fn call(pool: &Pool, call: CallId) -> Result<Option<CallDetail>, Store
             })
         })
         .await?,
+        codes: of_call(pool, call, "SELECT * FROM talk_codes WHERE call = $1 ORDER BY given", |row| {
+            Ok(TalkCodeRow {
+                agent: AgentId(row.name("agent")?),
+                queue: QueueId(row.name("queue")?),
+                at: row.time("at")?,
+                code: row.get("code")?,
+                title: row.get("title")?,
+            })
+        })
+        .await?,
         routes: of_call(pool, call, "SELECT * FROM routes WHERE call = $1 ORDER BY leg", |row| {
             Ok(RouteRow {
                 route: RouteId(row.name("route")?),
