@@ -93,7 +93,7 @@ enum Command {
         config: PathBuf,
     },
     /// Route a trace of calls to a roster of agents in virtual time and write what it comes to.
-    Simulate(commands::SimulateArguments),
+    Simulate(Box<commands::SimulateArguments>),
     /// Make up a trace of calls: profile of hours and weekdays, uneven days, people who ring again.
     Generate(commands::GenerateArguments),
     /// Play a day of the journal again, with other agents or another policy.
@@ -158,7 +158,7 @@ fn main() -> ExitCode {
         Command::Standby { config, primary } => commands::standby(&config, &primary),
         Command::Promote { config } => commands::promote(&config),
         Command::Forget { person, config } => commands::forget(&config, &person),
-        Command::Simulate(arguments) => commands::simulate(arguments),
+        Command::Simulate(arguments) => commands::simulate(*arguments),
         Command::Generate(arguments) => commands::generate(arguments),
         Command::Replay(arguments) => commands::replay(arguments),
         Command::Staff(command) => commands::staff(command),

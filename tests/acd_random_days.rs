@@ -754,7 +754,7 @@ fn callback_rules(dice: &mut Dice) -> CallbackRules {
         attempts: 1 + dice.below(3) as u32,
         gap: Duration::ZERO,
         hours: (0, [86_400, 2_000, 8_000][dice.below(3) as usize]),
-        idle: dice.below(3) as u32,
+        idle: Some(dice.below(4) as u32).filter(|idle| *idle < 3),
         within: Duration::from_secs(dice.below(60)),
         trunks: [TrunkId::from("city")].into(),
         regions: BTreeMap::new(),

@@ -534,7 +534,7 @@ fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
         attempts: 3,
         gap: Duration::ZERO,
         hours: (0, 86_400),
-        idle: 0,
+        idle: Some(0),
         within: Duration::from_secs(7200),
         trunks: [TrunkId::from("city")].into(),
         regions: BTreeMap::new(),
@@ -562,7 +562,8 @@ fn callbacks_part(callbacks: &mut CallbackRules, part: &str) -> Said<()> {
         ["place", "kept", secs, "s"] => {
             callbacks.place_kept = seconds(secs)?;
         }
-        [idle, "agents", "stay", "idle"] => dial.idle = number(idle)? as u32,
+        ["enough", "agents", "stay", "idle"] => dial.idle = None,
+        [idle, "agents", "stay", "idle"] => dial.idle = Some(number(idle)? as u32),
         _ => return Err(format!("callback rule not understood: {part}")),
     }
     Ok(())

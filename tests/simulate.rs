@@ -69,6 +69,7 @@ fn every_router_obeys_trace_and_roster() {
         let mut talks: BTreeMap<usize, Vec<(Moment, Moment)>> = BTreeMap::new();
         for (call, end) in trace.calls.iter().zip(&ends) {
             match end.outcome {
+                Outcome::CallbackBooked => panic!("{name}: nobody offers that"),
                 Outcome::Abandoned => assert_eq!(end.at, call.at + call.patience, "{name}"),
                 Outcome::Served { agent, answered } => {
                     assert!(answered >= call.at && answered <= call.at + call.patience, "{name}: answered out of time");
@@ -112,7 +113,7 @@ fn no_router_sees_what_has_not_happened() {
         for ((call, end), then) in trace.calls.iter().zip(&ends).zip(&then).take_while(|((call, _), _)| call.at <= until) {
             let known = |end: &End| match end.outcome {
                 Outcome::Served { agent, answered } => (answered <= until).then_some((Some(agent), answered)),
-                Outcome::Abandoned => (end.at <= until).then_some((None, end.at)),
+                Outcome::Abandoned | Outcome::CallbackBooked => (end.at <= until).then_some((None, end.at)),
             };
             assert_eq!(known(end), known(then), "{name}: the call of {:?}", call.at);
             compared += 1;

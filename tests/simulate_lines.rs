@@ -106,7 +106,7 @@ fn a_lived_day_played_again_ends_as_it_was_lived() {
                 assert_eq!(then.service, call.service);
                 assert!(then.patience >= answered.since(call.at));
             }
-            Outcome::Abandoned => assert_eq!(then.patience, call.patience),
+            Outcome::Abandoned | Outcome::CallbackBooked => assert_eq!(then.patience, call.patience),
         }
     }
     let again = simulate(&day.trace, &day.roster, Router::Default, Duration::ZERO);
@@ -200,7 +200,9 @@ fn relived(calls: &Trace, roster: &Roster, ends: &[End]) -> Replay {
         let (id, queue) = (CallId(Uuid::from_u128(no as u128)), queue(call.class));
         facts.push((call.at + start, 3, Fact::QueueEntered { call: id, queue: queue.clone(), priority: 0, urgent: false }));
         match end.outcome {
-            Outcome::Abandoned => facts.push((end.at + start, 4, Fact::QueueLeft { call: id, queue, why: QueueLeft::Abandoned })),
+            Outcome::Abandoned | Outcome::CallbackBooked => {
+                facts.push((end.at + start, 4, Fact::QueueLeft { call: id, queue, why: QueueLeft::Abandoned }))
+            }
             Outcome::Served { agent: by, answered } => {
                 let offer = OfferId(no as u64);
                 let at = answered + start;

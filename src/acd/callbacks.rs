@@ -14,6 +14,8 @@ use std::time::Duration;
 /// No rule makes us ring a person more often than this allows: four times an hour at most.
 const LEAST_GAP: Duration = Duration::from_secs(15 * 60);
 const DAY: u64 = 86_400;
+/// A task whose promise presses stands in a queue so long before its time at most: longer, and callbacks of a rush go back into the rush.
+const PRESSES_BEFORE: Duration = Duration::from_secs(15 * 60);
 /// Between a caller's leaving the queue for a callback and the word of it lies no more than a turn of the engine.
 const BOOKING: Duration = Duration::from_secs(1);
 /// A promise is kept within so many days, however short the hours.
@@ -391,7 +393,7 @@ impl CallbackDialling {
 
     /// From when on the promise presses: a task that nobody has called yet joins the order of its queue.
     pub(super) fn presses(&self, region: RegionId, promised: Moment) -> Moment {
-        let before = self.of(region).within / 3;
+        let before = (self.of(region).within / 3).min(PRESSES_BEFORE);
         Moment(promised.0.saturating_sub(u64::try_from(before.as_micros()).unwrap_or(u64::MAX)))
     }
 }
@@ -408,7 +410,7 @@ mod tests {
             attempts: 3,
             gap: Duration::ZERO,
             hours: (9 * 3600, 21 * 3600),
-            idle: 0,
+            idle: Some(0),
             within,
             trunks: BTreeSet::new(),
             regions,

@@ -238,7 +238,7 @@ impl Acd {
 
     fn seek_idle_agent(&mut self, now: Moment, id: TaskId, queue: QueueNo) {
         let Some(task) = self.callbacks.open.get(&id) else { return };
-        if self.groups.staff(queue).ready <= self.agents_kept_idle() {
+        if self.groups.staff(queue).ready <= self.agents_kept_idle(queue, 0) {
             return;
         }
         let sought = caller_of(now, task, CallId::of_callback(id, task.sought), queue, (now, id.0));
@@ -284,8 +284,10 @@ impl Acd {
         }
     }
 
-    fn agents_kept_idle(&self) -> u32 {
-        self.callbacks.rules.dial.as_ref().map_or(0, |rules| rules.idle)
+    /// `coming`: agents who come on duty this very moment and are not counted yet.
+    fn agents_kept_idle(&self, queue: QueueNo, coming: u32) -> u32 {
+        let by_the_root = || ((self.groups.staff(queue).on_duty + coming) / 3).isqrt();
+        self.callbacks.rules.dial.as_ref().map_or(0, |rules| rules.idle.unwrap_or_else(by_the_root))
     }
 
     /// Where the new rules want every task that is in nobody's hand; the free agents choose afterwards.
@@ -358,7 +360,8 @@ impl Acd {
         loop {
             let serves = &self.groups[self.agents[no].group].serves;
             let counted = u32::from(matches!(self.agents[no].state, State::Ready { .. }));
-            let enough = |queue: QueueNo| self.groups.staff(queue).ready >= self.agents_kept_idle() + counted;
+            let coming = u32::from(!self.agents[no].state.is_on_duty());
+            let enough = |queue: QueueNo| self.groups.staff(queue).ready >= self.agents_kept_idle(queue, coming) + counted;
             let at_once = serves.iter().filter(|serves| serves.from == Stage::default() && enough(serves.queue));
             let first = at_once.filter_map(|serves| self.callbacks.due.get(&serves.queue)?.first().copied()).min();
             let Some((_, id)) = first else { return false };

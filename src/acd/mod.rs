@@ -479,9 +479,11 @@ pub struct CallbackDialling {
     pub gap: Duration,
     /// Seconds of the person's day between which they may be called.
     pub hours: (u32, u32),
-    /// So many agents stay free for who may call; more than these call back.
-    pub idle: u32,
-    /// A person is called within this time, counted in `hours`; in the last third of it the task competes with callers.
+    /// So many agents of a queue stay free for who may call; more than these call back. `None`: the square root of a third
+    /// of those on duty, for chance in the calls grows as the root of the load.
+    pub idle: Option<u32>,
+    /// A person is called within this time, counted in `hours`; in its last quarter of an hour (or last third, if that is shorter) the
+    /// task competes with callers.
     pub within: Duration,
     /// Over which calls can go out.
     pub trunks: BTreeSet<TrunkId>,

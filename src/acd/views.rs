@@ -59,6 +59,11 @@ impl Acd {
         Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
     }
 
+    /// How long a caller who has just come may expect to wait: what would be announced. `None` while nothing is known.
+    pub fn expected_wait(&self, call: CallId) -> Option<Duration> {
+        self.promise_of(call).map(|estimate| estimate.promised)
+    }
+
     /// Whether the caller has waited so long that nobody who entered later goes first.
     pub fn is_overdue(&self, call: CallId) -> bool {
         self.callers.get(&call).is_some_and(|caller| caller.rank.overdue.0)

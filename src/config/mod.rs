@@ -493,14 +493,13 @@ pub struct Callbacks {
     /// Hours of the citizen's day: from the first, before the second.
     #[serde(default = "by_day")]
     pub hours: [u32; 2],
-    /// Agents who stay free for who may call.
-    #[serde(default)]
-    pub idle_agents: u32,
+    /// Agents of a queue who stay free for who may call; left out: the square root of a third of those on duty.
+    pub idle_agents: Option<u32>,
     /// So long the citizen's phone rings.
     #[serde(rename = "ring_s", with = "seconds", default = "secs::<30>")]
     pub ring: Duration,
     /// By when a callback is promised, counted in `hours`.
-    #[serde(rename = "within_s", with = "seconds", default = "secs::<7200>")]
+    #[serde(rename = "within_s", with = "seconds", default = "secs::<28_800>")]
     pub within: Duration,
     /// Who fell out of a queue or a talk and rings again so soon has the old place.
     #[serde(rename = "place_kept_s", with = "seconds", default = "secs::<300>")]

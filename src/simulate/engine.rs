@@ -2,11 +2,14 @@
 
 use super::CLASSES;
 use super::input::{Roster, Seat};
-use super::run::{Floor, Ring};
-use crate::acd::{Acd, AgentRules, Command, Estimate, Event, QueueRules, Routing, Rules, Seek, WhileWaiting};
+use super::run::{CallbackStep, Floor, Ring};
+use crate::acd::{
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Estimate, Event, Missed, QueueRules, Routing, Rules, Seek, Way,
+    WhileWaiting,
+};
 use crate::clock::Moment;
-use crate::facts::{Party, QueueLeft};
-use crate::ids::{AgentId, CallId, IdSource, OfferId, QueueId, RegionId, Skill};
+use crate::facts::{AttemptEnd, Booking, Fact, Outcome, Party, QueueLeft};
+use crate::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId, TrunkId};
 use crate::routing::Policy;
 use crate::skills::Requirement;
 use std::collections::BTreeMap;
@@ -26,6 +29,8 @@ pub(super) struct EngineFloor {
     open: Vec<u32>,
     queues: [QueueId; CLASSES.len()],
     offers: BTreeMap<usize, OfferId>,
+    /// The call out of each callback in the air, and the citizen's call that it follows.
+    calls_out: BTreeMap<CallId, usize>,
     told: Vec<Announced>,
 }
 
@@ -36,9 +41,12 @@ pub(super) struct Announced {
     pub fewer_agents: bool,
 }
 
+/// Over which the calls of a trace come.
+pub(super) const TRUNK: &str = "trunk";
+
 impl EngineFloor {
-    /// By the default policy if none is named. `pooled`: everybody can do everything.
-    pub fn new(roster: &Roster, policy: Option<Policy>, pooled: bool) -> Self {
+    /// By the default policy if none is named. `pooled`: everybody can do everything. `dialling`: who is owed a callback gets it.
+    pub fn new(roster: &Roster, policy: Option<Policy>, pooled: bool, dialling: Option<&CallbackDialling>) -> Self {
         let agents: Vec<AgentId> = roster.agents.iter().map(|name| AgentId::from(name.as_str())).collect();
         let mut seats = roster.seats.clone();
         if pooled {
@@ -54,19 +62,16 @@ impl EngineFloor {
         for seat in &seats {
             first_seats.entry(agents[seat.agent].clone()).or_insert_with(|| agent_rules(seat));
         }
-        let rules = Rules {
-            queues: queues.into_iter().collect(),
-            agents: first_seats,
-            callbacks: Default::default(),
-            routing,
-            duty: Default::default(),
-        };
+        let callbacks = CallbackRules { dial: dialling.cloned(), ..CallbackRules::default() };
+        let rules =
+            Rules { queues: queues.into_iter().collect(), agents: first_seats, callbacks, routing, duty: Default::default() };
         let mut floor = Self {
             acd: Acd::new(IdSource::new(0)),
             agent_numbers: agents.iter().cloned().enumerate().map(|(no, id)| (id, no)).collect(),
             open: vec![0; agents.len()],
             queues: CLASSES.map(|(name, _)| QueueId::from(name)),
             offers: BTreeMap::new(),
+            calls_out: BTreeMap::new(),
             told: Vec::new(),
             rules,
             seats,
@@ -143,6 +148,40 @@ impl Floor for EngineFloor {
         self.acd.handle_timeout(now);
     }
 
+    fn expected_wait(&self, call: usize) -> Option<Duration> {
+        self.acd.expected_wait(id(call))
+    }
+
+    fn callback(&mut self, now: Moment, call: usize, step: CallbackStep) {
+        match step {
+            CallbackStep::Booked { class } => {
+                self.acd.handle(now, Event::CallerLeft { call: id(call), why: QueueLeft::CallbackBooked });
+                self.acd.handle(now, Event::CallMissed(booked(call, self.queues[class].clone())));
+            }
+            CallbackStep::Taken => {
+                if let Some(offer) = self.offers.remove(&call) {
+                    self.acd.handle(now, Event::OfferAnswered { offer });
+                }
+            }
+            CallbackStep::Reached => {
+                if let Some(out) = self.call_out(call) {
+                    self.acd.handle(now, Event::CallbackAttempted { call: out, end: AttemptEnd::Reached });
+                }
+            }
+            CallbackStep::NotReached { agent } => {
+                if let Some(out) = self.call_out(call) {
+                    self.acd.handle(now, Event::CallbackAttempted { call: out, end: AttemptEnd::NoAnswer });
+                    self.callback_ends(now, out, agent);
+                }
+            }
+            CallbackStep::TalkEnds { agent } => {
+                if let Some(out) = self.call_out(call) {
+                    self.callback_ends(now, out, agent);
+                }
+            }
+        }
+    }
+
     fn next(&self) -> Option<Moment> {
         self.acd.poll_timeout()
     }
@@ -151,22 +190,64 @@ impl Floor for EngineFloor {
         while let Some(command) = self.acd.poll_command() {
             match command {
                 Command::Offer { offer, call, agent, .. } => {
-                    let (call, agent) = (number(call), *self.agent_numbers.get(&agent)?);
+                    let agent = *self.agent_numbers.get(&agent)?;
+                    let owed = self.calls_out.get(&call).copied();
+                    let call = owed.unwrap_or_else(|| number(call));
                     self.offers.insert(call, offer);
-                    return Some(Ring::Begins { call, agent });
+                    return Some(if owed.is_some() { Ring::ForCallback { call, agent } } else { Ring::Begins { call, agent } });
                 }
-                Command::Withdraw { call, .. } => return Some(Ring::Stops { call: number(call) }),
+                Command::Withdraw { call, .. } => {
+                    return Some(match self.calls_out.get(&call) {
+                        Some(&call) => Ring::CallbackOff { call },
+                        None => Ring::Stops { call: number(call) },
+                    });
+                }
+                Command::CallBack { call, missed, .. } => {
+                    self.calls_out.insert(call, number(missed));
+                }
+                Command::CallbackOff { call } => {
+                    if let Some(call) = self.calls_out.remove(&call) {
+                        return Some(Ring::CallbackOff { call });
+                    }
+                }
+                Command::Record(Fact::CallbackPromised { call, by, .. }) => {
+                    return Some(Ring::Promised { call: number(call), by });
+                }
                 Command::Announce { call, wait: Some(wait), fewer_agents, .. } => {
                     self.told.push(Announced { call: number(call), wait, fewer_agents });
                 }
                 Command::Announce { wait: None, .. } | Command::Overflow { .. } | Command::Record(_) => {}
-                // Nobody is owed a call here.
-                Command::CallBack { .. } | Command::CallbackOff { .. } => {}
                 // No trace knows overflow lists.
                 Command::Say { .. } | Command::PromiseCallback { .. } | Command::Moved { .. } | Command::ToRoute { .. } => {}
             }
         }
         None
+    }
+}
+
+impl EngineFloor {
+    fn call_out(&self, owed: usize) -> Option<CallId> {
+        self.calls_out.iter().find(|(_, call)| **call == owed).map(|(out, _)| *out)
+    }
+
+    fn callback_ends(&mut self, now: Moment, out: CallId, agent: usize) {
+        self.calls_out.remove(&out);
+        self.acd.handle(now, Event::TalkEnded { agent: self.agents[agent].clone(), call: out, by: Party::Citizen });
+    }
+}
+
+/// The caller has taken the robot's offer.
+fn booked(call: usize, queue: QueueId) -> Missed {
+    Missed {
+        task: TaskId(call as u64),
+        call: id(call),
+        region: RegionId::default(),
+        queue: Some(queue),
+        person: Some(PersonId(Uuid::from_u128(call as u128))),
+        outcome: Outcome::CallbackBooked,
+        after: Duration::ZERO,
+        way: Way { trunk: TrunkId::from(TRUNK), dialled: String::new() },
+        booked: Some(Booking::Later),
     }
 }
 

@@ -92,8 +92,8 @@ pub struct AnnouncementFigures {
 /// Everybody who had to wait, in the order of the trace. Only the engine's own policies tell callers anything.
 pub fn told(trace: &Trace, roster: &Roster, router: Router, ring: Duration) -> Option<Vec<Told>> {
     let floor = match router {
-        Router::Default => EngineFloor::new(roster, None, false),
-        Router::Engine(policy) => EngineFloor::new(roster, Some(policy), false),
+        Router::Default => EngineFloor::new(roster, None, false, None),
+        Router::Engine(policy) => EngineFloor::new(roster, Some(policy), false, None),
         Router::Pooled | Router::AppQueue | Router::Overflow20 => return None,
     };
     Some(run_on(trace, roster, ring, Listener::new(floor, roster)).told.into_iter().flatten().collect())

@@ -52,7 +52,7 @@ impl Figures {
 pub fn figures(policy: &str, trace: &Trace, ends: &[End]) -> Figures {
     let of = |class: Option<usize>| {
         let theirs = trace.calls.iter().zip(ends).filter(|(call, _)| class.is_none_or(|class| class == call.class));
-        summary(theirs.map(|(call, end)| (wait(call.at, end), matches!(end.outcome, Outcome::Served { .. }))).collect())
+        summary(theirs.map(|(call, end)| (wait(call.at, end), end.outcome)).collect())
     };
     let all = of(None);
     Figures {
@@ -65,15 +65,15 @@ pub fn figures(policy: &str, trace: &Trace, ends: &[End]) -> Figures {
     }
 }
 
-fn wait(came: Moment, end: &End) -> Duration {
+pub(super) fn wait(came: Moment, end: &End) -> Duration {
     match end.outcome {
         Outcome::Served { answered, .. } => answered.since(came),
-        Outcome::Abandoned => end.at.since(came),
+        Outcome::Abandoned | Outcome::CallbackBooked => end.at.since(came),
     }
 }
 
-fn summary(mut waits: Vec<(Duration, bool)>) -> ClassFigures {
-    waits.sort_unstable();
+fn summary(mut waits: Vec<(Duration, Outcome)>) -> ClassFigures {
+    waits.sort_unstable_by_key(|(wait, _)| *wait);
     let calls = waits.len();
     let share = |count: usize| if calls == 0 { 0.0 } else { count as f64 / calls as f64 };
     let total: Duration = waits.iter().map(|(wait, _)| *wait).sum();
@@ -87,8 +87,10 @@ fn summary(mut waits: Vec<(Duration, bool)>) -> ClassFigures {
         mean_wait_s: if calls == 0 { 0.0 } else { total.as_secs_f64() / calls as f64 },
         p80_wait_s: percentile(80),
         p95_wait_s: percentile(95),
-        abandoned_share: share(waits.iter().filter(|(_, served)| !served).count()),
-        sl20: share(waits.iter().filter(|(wait, served)| *served && *wait <= SERVICE_LEVEL).count()),
+        abandoned_share: share(waits.iter().filter(|(_, outcome)| *outcome == Outcome::Abandoned).count()),
+        sl20: share(
+            waits.iter().filter(|(wait, outcome)| matches!(outcome, Outcome::Served { .. }) && *wait <= SERVICE_LEVEL).count(),
+        ),
     }
 }
 
@@ -103,13 +105,14 @@ pub fn rows(roster: &Roster, ends: &[End]) -> String {
                 writeln!(text, "{call},{agent},{},{},served", Seconds(answered), Seconds(end.at))
             }
             Outcome::Abandoned => writeln!(text, "{call},,,{},abandoned", Seconds(end.at)),
+            Outcome::CallbackBooked => writeln!(text, "{call},,,{},callback", Seconds(end.at)),
         };
     }
     text
 }
 
 /// With two decimals, or as many as it takes to be exact.
-struct Seconds(Moment);
+pub(super) struct Seconds(pub Moment);
 
 impl std::fmt::Display for Seconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -118,6 +121,6 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-fn rounded<S: Serializer>(figure: &f64, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rounded<S: Serializer>(figure: &f64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64((figure * 1e6).round() / 1e6)
 }

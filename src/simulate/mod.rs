@@ -3,6 +3,7 @@
 //! Pure: texts in, figures and rows out; the same input gives the same output. Nothing here sees what the line could not see: talk
 //! times and patience reach the router only when the talk ends or the caller leaves.
 
+mod callbacks;
 pub mod chart;
 mod dice;
 mod engine;
@@ -16,6 +17,7 @@ mod rivals;
 mod run;
 mod seeds;
 
+pub use callbacks::{CallbackFigures, CallbackStory, Callbacks, callback_rows, simulate_callbacks};
 pub use dice::Dice;
 pub use estimates::{
     AnnouncementFigures, ESTIMATORS, Errors, EstimateFigures, HourFigures, Said, Told, estimate_figures, told, told_rows,
@@ -69,6 +71,14 @@ impl Router {
         ("strict", Router::Engine(Policy::StrictPriority)),
         ("target_balance", Router::Engine(Policy::TargetBalance)),
     ];
+
+    /// Whether the engine routes, which can call back.
+    pub fn is_engine(self) -> bool {
+        match self {
+            Router::Default | Router::Engine(_) | Router::Pooled => true,
+            Router::AppQueue | Router::Overflow20 => false,
+        }
+    }
 
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, router)| *router == self).map_or("default", |(name, _)| name)

@@ -34,7 +34,7 @@ pub fn quarters(trace: &Trace, roster: &Roster, ends: &[End]) -> Vec<Quarter> {
                 spread(&mut quarters, answered, end.at, |quarter, share| quarter.talking += share);
                 answered
             }
-            Outcome::Abandoned => end.at,
+            Outcome::Abandoned | Outcome::CallbackBooked => end.at,
         };
         spread(&mut quarters, call.at, answered, |quarter, share| quarter.waiting += share);
         if let Some(waits) = waits.get_mut(place(call.at)) {

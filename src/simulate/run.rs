@@ -1,5 +1,6 @@
 //! Virtual time: arrivals, seats, talks and patience in one order, a router that answers.
 
+use super::callbacks::{CallbackStory, Callbacks};
 use super::engine::EngineFloor;
 use super::input::{Call, Roster, Trace};
 use super::rivals::RivalFloor;
@@ -18,6 +19,8 @@ pub enum Outcome {
         answered: Moment,
     },
     Abandoned,
+    /// Left the line with the promise to be called.
+    CallbackBooked,
 }
 
 /// How one call ended.
@@ -36,6 +39,12 @@ pub(super) trait Floor {
     fn agent_answers(&mut self, now: Moment, call: usize);
     fn talk_ends(&mut self, now: Moment, agent: usize, call: usize);
     fn time_passes(&mut self, now: Moment);
+    /// What a caller who has just come would be told about the wait; for routers that know.
+    fn expected_wait(&self, _call: usize) -> Option<Duration> {
+        None
+    }
+    /// For routers that call back.
+    fn callback(&mut self, _now: Moment, _call: usize, _step: CallbackStep) {}
     /// When time matters to the router.
     fn next(&self) -> Option<Moment>;
     /// Drained after each of the above.
@@ -44,8 +53,43 @@ pub(super) trait Floor {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
-    Begins { call: usize, agent: usize },
-    Stops { call: usize },
+    Begins {
+        call: usize,
+        agent: usize,
+    },
+    Stops {
+        call: usize,
+    },
+    /// For the callback that this call is owed, not for a caller.
+    ForCallback {
+        call: usize,
+        agent: usize,
+    },
+    CallbackOff {
+        call: usize,
+    },
+    /// No ring, but what was promised before it.
+    Promised {
+        call: usize,
+        by: Moment,
+    },
+}
+
+/// What becomes of a callback outside the router. `call` is always the citizen's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallbackStep {
+    Booked {
+        class: usize,
+    },
+    /// The agent is at the phone, the citizen is dialled.
+    Taken,
+    Reached,
+    NotReached {
+        agent: usize,
+    },
+    TalkEnds {
+        agent: usize,
+    },
 }
 
 /// At one moment: seats end before anything begins, talks end before callers come, who leaves leaves before the phone is picked up.
@@ -56,6 +100,10 @@ enum Happens {
     TalkEnds { call: usize, agent: usize },
     CallerLeaves(usize),
     AgentAnswers { call: usize, agent: usize, ring: u64 },
+    CallbackTaken { call: usize, agent: usize, ring: u64 },
+    CitizenAnswers { call: usize, agent: usize },
+    CitizenDoesNot { call: usize, agent: usize },
+    CallbackEnds { call: usize, agent: usize },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,6 +137,20 @@ struct Run<'a> {
     standing: Vec<Standing>,
     ends: Vec<Option<End>>,
     rings: u64,
+    callbacks: Option<&'a Callbacks>,
+    offered: usize,
+    stories: BTreeMap<usize, CallbackStory>,
+    /// Calls whose callback rings at an agent's phone.
+    ringing_back: BTreeMap<usize, u64>,
+}
+
+/// What a run came to.
+pub(super) struct Played {
+    pub arrivals: Vec<Arrival>,
+    pub ends: Vec<End>,
+    /// How often a callback was offered, and what became of each that was booked, by the call.
+    pub offered: usize,
+    pub stories: BTreeMap<usize, CallbackStory>,
 }
 
 /// The end of every call, in the order of the trace. An agent's phone rings `ring` long before the answer.
@@ -104,23 +166,43 @@ pub(super) fn simulate_redials(
     ring: Duration,
     redial: Redial,
 ) -> (Vec<Arrival>, Vec<End>) {
-    let engine = |policy, pooled| EngineFloor::new(roster, policy, pooled);
+    let Played { arrivals, ends, .. } = play(trace, roster, router, ring, redial, None);
+    (arrivals, ends)
+}
+
+pub(super) fn play(
+    trace: &Trace,
+    roster: &Roster,
+    router: Router,
+    ring: Duration,
+    redial: Redial,
+    callbacks: Option<&Callbacks>,
+) -> Played {
+    let engine = |policy, pooled| EngineFloor::new(roster, policy, pooled, callbacks.map(|callbacks| &callbacks.dialling));
+    let mut run = |floor: &mut dyn Floor| run(trace, roster, ring, redial, callbacks, floor);
     match router {
-        Router::Default => run(trace, roster, ring, redial, &mut engine(None, false)),
-        Router::Engine(policy) => run(trace, roster, ring, redial, &mut engine(Some(policy), false)),
-        Router::Pooled => run(trace, roster, ring, redial, &mut engine(Some(Policy::LongestWait), true)),
-        Router::AppQueue => run(trace, roster, ring, redial, &mut RivalFloor::new(roster, rivals::Rule::AppQueue)),
-        Router::Overflow20 => run(trace, roster, ring, redial, &mut RivalFloor::new(roster, rivals::Rule::Overflow20)),
+        Router::Default => run(&mut engine(None, false)),
+        Router::Engine(policy) => run(&mut engine(Some(policy), false)),
+        Router::Pooled => run(&mut engine(Some(Policy::LongestWait), true)),
+        Router::AppQueue => run(&mut RivalFloor::new(roster, rivals::Rule::AppQueue)),
+        Router::Overflow20 => run(&mut RivalFloor::new(roster, rivals::Rule::Overflow20)),
     }
 }
 
 /// On a floor of the caller's own, which comes back with what it has seen.
 pub(super) fn run_on<F: Floor>(trace: &Trace, roster: &Roster, ring: Duration, mut floor: F) -> F {
-    run(trace, roster, ring, &mut |_, _| None, &mut floor);
+    run(trace, roster, ring, &mut |_, _| None, None, &mut floor);
     floor
 }
 
-fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, floor: &mut impl Floor) -> (Vec<Arrival>, Vec<End>) {
+fn run(
+    trace: &Trace,
+    roster: &Roster,
+    ring: Duration,
+    redial: Redial,
+    callbacks: Option<&Callbacks>,
+    floor: &mut dyn Floor,
+) -> Played {
     let mut run = Run {
         arrivals: Vec::with_capacity(trace.calls.len()),
         again: BTreeMap::new(),
@@ -130,6 +212,10 @@ fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, floor: &m
         standing: Vec::new(),
         ends: Vec::new(),
         rings: 0,
+        callbacks,
+        offered: 0,
+        stories: BTreeMap::new(),
+        ringing_back: BTreeMap::new(),
     };
     for (no, seat) in roster.seats.iter().enumerate() {
         run.due.push(Reverse((seat.from, Happens::SeatBegins(no))));
@@ -161,20 +247,38 @@ fn run(trace: &Trace, roster: &Roster, ring: Duration, redial: Redial, floor: &m
         run.obey(next, floor);
     }
     let lost = End { outcome: Outcome::Abandoned, at: Moment::ZERO };
-    (run.arrivals, run.ends.into_iter().map(|end| end.unwrap_or(lost)).collect())
+    let ends = run.ends.into_iter().map(|end| end.unwrap_or(lost)).collect();
+    Played { arrivals: run.arrivals, ends, offered: run.offered, stories: run.stories }
 }
 
 impl Run<'_> {
-    fn arrives(&mut self, arrival: Arrival, floor: &mut impl Floor) {
+    fn arrives(&mut self, arrival: Arrival, floor: &mut dyn Floor) {
         let (no, at, class) = (self.arrivals.len(), arrival.call.at, arrival.call.class);
         self.due.push(Reverse((at + arrival.call.patience, Happens::CallerLeaves(no))));
         self.arrivals.push(arrival);
         self.standing.push(Standing::Waits);
         self.ends.push(None);
         floor.caller_comes(at, no, class);
+        self.obey(at, floor);
+        self.offer_callback(at, no, class, floor);
     }
 
-    fn happens(&mut self, now: Moment, happens: Happens, floor: &mut impl Floor) {
+    /// To who has just come and is to wait long.
+    fn offer_callback(&mut self, now: Moment, call: usize, class: usize, floor: &mut dyn Floor) {
+        let Some(callbacks) = self.callbacks.filter(|_| self.standing[call] == Standing::Waits) else { return };
+        if floor.expected_wait(call).is_none_or(|wait| wait <= callbacks.offered_over) {
+            return;
+        }
+        self.offered += 1;
+        if callbacks.is_accepted(call) {
+            self.standing[call] = Standing::Gone;
+            self.ends[call] = Some(End { outcome: Outcome::CallbackBooked, at: now });
+            self.stories.insert(call, CallbackStory::new(now));
+            floor.callback(now, call, CallbackStep::Booked { class });
+        }
+    }
+
+    fn happens(&mut self, now: Moment, happens: Happens, floor: &mut dyn Floor) {
         match happens {
             Happens::SeatBegins(seat) => floor.seat_begins(now, seat),
             Happens::SeatEnds(seat) => floor.seat_ends(now, seat),
@@ -196,10 +300,37 @@ impl Run<'_> {
                     self.answered(now, call, agent, floor);
                 }
             }
+            Happens::CallbackTaken { call, agent, ring } => {
+                if self.ringing_back.get(&call) == Some(&ring) {
+                    self.citizen_is_dialled(now, call, agent, floor);
+                }
+            }
+            Happens::CitizenAnswers { call, agent } => {
+                if let Some(story) = self.stories.get_mut(&call) {
+                    story.served = Some(now);
+                }
+                floor.callback(now, call, CallbackStep::Reached);
+                self.due.push(Reverse((now + self.arrivals[call].call.service, Happens::CallbackEnds { call, agent })));
+            }
+            Happens::CitizenDoesNot { call, agent } => floor.callback(now, call, CallbackStep::NotReached { agent }),
+            Happens::CallbackEnds { call, agent } => floor.callback(now, call, CallbackStep::TalkEnds { agent }),
         }
     }
 
-    fn obey(&mut self, now: Moment, floor: &mut impl Floor) {
+    fn citizen_is_dialled(&mut self, now: Moment, call: usize, agent: usize, floor: &mut dyn Floor) {
+        self.ringing_back.remove(&call);
+        let (Some(callbacks), Some(story)) = (self.callbacks, self.stories.get_mut(&call)) else { return };
+        story.dialled(now);
+        let next = if callbacks.is_answered(call, story.attempts) {
+            (now + callbacks.picked_up_after, Happens::CitizenAnswers { call, agent })
+        } else {
+            (now + callbacks.given_up_after, Happens::CitizenDoesNot { call, agent })
+        };
+        self.due.push(Reverse(next));
+        floor.callback(now, call, CallbackStep::Taken);
+    }
+
+    fn obey(&mut self, now: Moment, floor: &mut dyn Floor) {
         while let Some(ring) = floor.poll() {
             match ring {
                 Ring::Begins { call, agent } if self.ring.is_zero() => self.answered(now, call, agent, floor),
@@ -213,11 +344,25 @@ impl Run<'_> {
                         self.standing[call] = Standing::Waits;
                     }
                 }
+                Ring::ForCallback { call, agent } if self.ring.is_zero() => self.citizen_is_dialled(now, call, agent, floor),
+                Ring::ForCallback { call, agent } => {
+                    self.rings += 1;
+                    self.ringing_back.insert(call, self.rings);
+                    self.due.push(Reverse((now + self.ring, Happens::CallbackTaken { call, agent, ring: self.rings })));
+                }
+                Ring::CallbackOff { call } => {
+                    self.ringing_back.remove(&call);
+                }
+                Ring::Promised { call, by } => {
+                    if let Some(story) = self.stories.get_mut(&call) {
+                        story.promised.get_or_insert(by);
+                    }
+                }
             }
         }
     }
 
-    fn answered(&mut self, now: Moment, call: usize, agent: usize, floor: &mut impl Floor) {
+    fn answered(&mut self, now: Moment, call: usize, agent: usize, floor: &mut dyn Floor) {
         let end = now + self.arrivals[call].call.service;
         self.standing[call] = Standing::Gone;
         self.ends[call] = Some(End { outcome: Outcome::Served { agent, answered: now }, at: end });
