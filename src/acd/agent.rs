@@ -279,6 +279,10 @@ impl Acd {
             return;
         }
         agent.overridden = None;
+        if wish != Wish::Work {
+            self.nobody_waits_for(now, no);
+        }
+        let agent = &mut self.agents[no];
         match &mut agent.state {
             State::Offered { then, .. } | State::Talking { then, .. } => *then = wish,
             State::WrapUp { then, .. } if held => *then = wish,

@@ -155,8 +155,10 @@ impl Acd {
             let stands =
                 |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && caller.offer.is_none());
             let (waiting, counted) = (queue.waiting.iter().count(), queue.waiting.len());
+            let held = self.callers.values().filter(|caller| caller.queue == no && caller.held_until.is_some()).count();
             let callbacks = self.callers.values().filter(|caller| caller.queue == no && caller.is_callback).count();
             if offered != queue.offered as usize
+                || held != queue.held as usize
                 || callbacks != queue.callbacks as usize
                 || waiting != counted
                 || !queue.waiting.iter().all(|rank| stands(&rank.call))

@@ -86,7 +86,9 @@ impl Acd {
 
     pub(super) fn hold_for_last_agent(&mut self, call: CallId, agent: AgentNo, until: Moment) {
         let Some(caller) = self.callers.get_mut(&call) else { return };
-        self.queues[caller.queue].waiting.remove(caller.stage, &caller.rank);
+        let queue = &mut self.queues[caller.queue];
+        queue.waiting.remove(caller.stage, &caller.rank);
+        queue.held += 1;
         caller.held_until = Some(until);
         self.last_agents.held.entry(agent).or_default().insert(call);
         self.deadlines.set(until, Timer::LastAgentWaitEnds(call));
@@ -96,6 +98,7 @@ impl Acd {
     pub(super) fn no_longer_held(&mut self, call: CallId) {
         let Some(caller) = self.callers.get_mut(&call) else { return };
         let (Some(until), Some(LastAgent { agent, .. })) = (caller.held_until.take(), caller.wants) else { return };
+        self.queues[caller.queue].held -= 1;
         self.deadlines.clear(until, Timer::LastAgentWaitEnds(call));
         if let Some(calls) = self.last_agents.held.get_mut(&agent) {
             calls.remove(&call);
@@ -109,7 +112,20 @@ impl Acd {
         self.seek_agent(now, call);
     }
 
-    /// The agent went off duty: who waits for them looks for somebody else in the same moment, when this turn is over.
+    /// By the new rules: who waits no longer for one agent alone stands in the order of the queue again.
+    pub(super) fn held_follow_the_rules(&mut self, now: Moment) {
+        for call in self.last_agents.held.values().flatten().copied().collect::<Vec<_>>() {
+            let Some(caller) = self.callers.get(&call) else { continue };
+            let (no, stage, rank, still) = (caller.queue, caller.stage, caller.rank, self.waits_for_last_agent(now, caller));
+            self.no_longer_held(call);
+            match still {
+                Some((agent, until)) => self.hold_for_last_agent(call, agent, until),
+                None => self.queues[no].waiting.insert(stage, rank),
+            }
+        }
+    }
+
+    /// The agent goes off duty, or will after what they do now: who waits for them looks for somebody else in the same moment, when this turn is over.
     pub(super) fn nobody_waits_for(&mut self, now: Moment, agent: AgentNo) {
         let Some(calls) = self.last_agents.held.get(&agent) else { return };
         for call in calls {

@@ -84,8 +84,9 @@ impl Acd {
     pub(super) fn queue_opens(&mut self, now: Moment, queue: &QueueId, open: bool) {
         let Some(no) = self.queues.listed(queue) else { return };
         self.queues[no].rules.while_waiting.closed = !open;
-        let waiting: Vec<CallId> = self.queues[no].waiting.iter().map(|rank| rank.call).collect();
-        for call in waiting {
+        let held = self.callers.iter().filter(|(_, caller)| caller.queue == no && caller.held_until.is_some());
+        let calls: Vec<CallId> = self.queues[no].waiting.iter().map(|rank| rank.call).chain(held.map(|(call, _)| *call)).collect();
+        for call in calls {
             self.ask_overflow(now, call);
         }
     }

@@ -56,6 +56,10 @@ impl Acd {
         let agent = &mut self.agents[no];
         agent.forgives();
         agent.overridden = Some(Override { by, why, awaited: true });
+        if wish != Wish::Work {
+            self.nobody_waits_for(now, no);
+        }
+        let agent = &mut self.agents[no];
         match &mut agent.state {
             State::Talking { then, .. } => *then = wish,
             State::Offered { then, .. } if wish == Wish::Work => {

@@ -50,6 +50,8 @@ pub(super) struct Queue {
     pub groups: Vec<(GroupNo, Stage, bool)>,
     /// For the round robin.
     pub asked_last: Option<AgentNo>,
+    /// Callers who wait for one agent alone.
+    pub held: u32,
 }
 
 /// A caller's order within one queue: who is overdue by time of entry, then urgent, the caller's priority, time of entry. The place
@@ -134,7 +136,7 @@ impl Caller {
 impl Queue {
     pub fn is_full(&self) -> bool {
         // A callback takes nobody's room: there is no line behind it.
-        self.waiting.len() + self.offered as usize - self.callbacks as usize >= self.rules.max_waiting as usize
+        self.waiting.len() + (self.offered + self.held) as usize - self.callbacks as usize >= self.rules.max_waiting as usize
     }
 
     /// 1 = next.
@@ -249,6 +251,7 @@ impl Queues {
                         stages: rules.stages(),
                         groups: Vec::new(),
                         asked_last: None,
+                        held: 0,
                     });
                 }
             }

@@ -26,6 +26,7 @@ impl Acd {
         self.last_agents.rules = rules.routing.last_agent;
         self.duty = rules.duty;
         self.callers_ripen(now);
+        self.held_follow_the_rules(now);
         // Nobody is matched before everybody stands where the new rules want them.
         self.withdraw_offers_against_the_rules(now);
         self.send_agents_to_their_states(now);

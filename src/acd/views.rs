@@ -12,21 +12,18 @@ impl Acd {
     pub fn queues(&self) -> impl Iterator<Item = QueueView> {
         let mut longest: BTreeMap<_, Moment> = BTreeMap::new();
         let mut callbacks: BTreeMap<_, u32> = BTreeMap::new();
-        let mut held: BTreeMap<_, u32> = BTreeMap::new();
         for caller in self.callers.values() {
             if caller.is_callback {
                 *callbacks.entry(caller.queue).or_default() += u32::from(caller.offer.is_none());
                 continue;
             }
-            *held.entry(caller.queue).or_default() += u32::from(caller.held_until.is_some());
             let since = longest.entry(caller.queue).or_insert(caller.rank.entered);
             *since = caller.rank.entered.min(*since);
         }
         self.queues.by_name().map(move |(no, queue)| QueueView {
             queue: queue.id.clone(),
             region: queue.rules.region,
-            waiting: queue.waiting.len() as u32 + held.get(&no).copied().unwrap_or_default()
-                - callbacks.get(&no).copied().unwrap_or_default(),
+            waiting: queue.waiting.len() as u32 + queue.held - callbacks.get(&no).copied().unwrap_or_default(),
             offered: queue.offered,
             longest_since: longest.get(&no).copied(),
             target: queue.rules.target,
