@@ -2,8 +2,8 @@
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, MissPolicies, MissPolicy, Missed, Order,
-    Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
+    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, LastAgentRules, MissPolicies, MissPolicy,
+    Missed, Order, Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -35,9 +35,14 @@ fn invariants_hold_through_a_third_random_day() {
 #[test]
 fn invariants_hold_through_many_short_days() {
     let seeds = std::env::var("DOZVON_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    let mut returns = Returns::default();
     for seed in 1..=seeds {
-        Day::new(seed).live(600);
+        let mut day = Day::new(seed);
+        day.live(600);
+        returns.add(&day.floor.returns);
     }
+    let Returns { spoke, held, kept, released } = returns;
+    assert!(seeds < 20 || [spoke, held, kept, released].into_iter().all(|times| times > 0), "{returns:?}");
 }
 
 #[test]
@@ -87,6 +92,28 @@ struct Day {
     twins_seen: u32,
     twin: Option<(Acd, u32)>,
     floor: NaiveFloor,
+    /// How long a talk is remembered on this day, where the rules remember any.
+    remembered: Duration,
+}
+
+/// How often callers who come back meet the agent they spoke with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Returns {
+    /// Offered to that agent.
+    spoke: u32,
+    /// Waited for that agent alone; and of these, got them, or went to anybody.
+    held: u32,
+    kept: u32,
+    released: u32,
+}
+
+impl Returns {
+    fn add(&mut self, other: &Self) {
+        self.spoke += other.spoke;
+        self.held += other.held;
+        self.kept += other.kept;
+        self.released += other.released;
+    }
 }
 
 /// What one can know from events and commands alone.
@@ -114,6 +141,14 @@ struct NaiveFloor {
     unrung: BTreeSet<OfferId>,
     /// The wait that a caller was told last.
     told: BTreeMap<CallId, Duration>,
+    /// Whose call it is, with whom each person spoke last, and whom a caller may therefore wait for.
+    persons: BTreeMap<CallId, PersonId>,
+    spoke: BTreeMap<PersonId, (Moment, AgentId)>,
+    lately: Vec<PersonId>,
+    wants: BTreeMap<CallId, AgentId>,
+    /// Who waited for one agent alone before this turn.
+    held: BTreeMap<CallId, AgentId>,
+    returns: Returns,
 }
 
 #[derive(Clone)]
@@ -138,7 +173,9 @@ impl Day {
             twins_seen: 0,
             twin: None,
             floor: NaiveFloor::default(),
+            remembered: Duration::ZERO,
         };
+        day.remembered = Duration::from_secs([0, 60, 600, 3_600][day.dice.below(4) as usize]);
         day.reload();
         day
     }
@@ -152,6 +189,9 @@ impl Day {
         assert!(self.floor.ends.len() > steps as usize / 10, "seed {}: a day without callers", self.seed);
         let called_back = (self.floor.calls_out.len(), self.floor.reached);
         assert!(steps < 10_000 || called_back > (100, 0), "seed {}: called back {called_back:?}", self.seed);
+        let Returns { spoke, held, kept, released } = self.floor.returns;
+        let all = [spoke, held, kept, released].into_iter().all(|times| times > 10);
+        assert!(steps < 10_000 || self.remembered.is_zero() || all, "seed {}: {:?}", self.seed, self.floor.returns);
     }
 
     fn live_without_closing(&mut self, steps: u32) {
@@ -240,7 +280,12 @@ impl Day {
     fn a_caller_comes(&mut self) {
         let call = CallId(Uuid::from_u128(u128::from(self.step)));
         let (queue, priority, urgent) = (self.queue(), self.dice.below(3) as u8, self.dice.below(10) == 0);
-        let person = (self.dice.below(12) == 0).then(|| self.person());
+        let person = match self.dice.below(12) {
+            0 => Some(self.person()),
+            // Somebody who was here a moment ago.
+            1..5 => self.dice.one_of(self.floor.lately.iter().rev().take(10)),
+            _ => None,
+        };
         if person.is_some() {
             self.floor.known.insert(call);
         }
@@ -258,7 +303,8 @@ impl Day {
             if caller.queue == queue {
                 (caller.priority, caller.urgent) = (priority, urgent);
             }
-            self.send(Event::CallerQueued { call, queue, person: None, priority, urgent });
+            let person = self.floor.persons.get(&call).copied();
+            self.send(Event::CallerQueued { call, queue, person, priority, urgent });
         }
     }
 
@@ -421,7 +467,9 @@ impl Day {
         }
         let policy = Policy::ALL[dice.below(Policy::ALL.len() as u64) as usize];
         let overdue_after = (dice.below(3) == 0).then(|| Duration::from_secs(5 + dice.below(60)));
-        let routing = Routing { policy, overdue_after, last_agent: Default::default() };
+        let wait = Duration::from_secs(dice.below(30));
+        let last_agent = LastAgentRules { within: if dice.below(30) > 0 { self.remembered } else { Duration::ZERO }, wait };
+        let routing = Routing { policy, overdue_after, last_agent };
         let callbacks = callback_rules(dice);
         let duty = duty(dice);
         self.rules = Rules { queues, agents, callbacks, routing, duty };
@@ -468,6 +516,15 @@ impl Day {
         if let Some((twin, _)) = &mut self.twin {
             twin.handle(self.now, event.clone());
         }
+        if let Event::CallerQueued { call, person: Some(person), .. } = &event {
+            let comes = self.floor.persons.insert(*call, *person).is_none();
+            if comes
+                && let Some((at, agent)) = self.floor.spoke.get(person)
+                && self.now.since(*at) < self.rules.routing.last_agent.within
+            {
+                self.floor.wants.insert(*call, agent.clone());
+            }
+        }
         if let Event::CallerQueued { call, queue, priority, urgent, .. } = &event {
             let place = self.floor.entries.len();
             self.floor.entries.entry(*call).or_insert((self.now, place));
@@ -499,6 +556,7 @@ impl Day {
         assert!(self.floor.unrung.is_empty(), "{place}: an offer for which no phone rings");
         self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
         self.nobody_is_free_for_who_waits(&place);
+        self.holds_are_bounded(&place);
         let waiting: u32 = self.acd.queues().map(|queue| queue.waiting + queue.offered).sum();
         let out = self.floor.offers.values().filter(|(call, _)| self.floor.calls_out.contains_key(call)).count();
         assert_eq!(waiting as usize, self.floor.callers.len() + out, "{place}: the board counts callers wrong");
@@ -557,7 +615,7 @@ impl Day {
             }
             Fact::OfferMade { offer, call, agent, why, .. } if self.floor.calls_out.contains_key(&call) => {
                 let waiting = |(caller, at): (&CallId, &NaiveCaller)| {
-                    !at.offered && self.is_settled(*caller) && self.may_serve(&agent, *caller)
+                    !at.offered && self.is_settled(*caller) && !self.is_held(*caller) && self.may_serve(&agent, *caller)
                 };
                 // Unless it stands in the order of its queue, it comes after everybody.
                 if why.starts_with("callback") {
@@ -568,7 +626,11 @@ impl Day {
                 self.floor.offers.insert(offer, (call, agent));
                 self.floor.unrung.insert(offer);
             }
-            Fact::OfferMade { offer, call, agent, .. } => {
+            Fact::OfferMade { offer, call, agent, why, .. } => {
+                if why.starts_with("spoke with") {
+                    assert_eq!(self.floor.wants.get(&call), Some(&agent), "{place}: never spoke");
+                    self.floor.returns.spoke += 1;
+                }
                 self.is_the_best_choice(call, &agent, place);
                 let caller = self.floor.callers.get_mut(&call).unwrap_or_else(|| panic!("{place}: does not wait"));
                 assert!(!std::mem::replace(&mut caller.offered, true), "{place}: two phones for one caller");
@@ -604,6 +666,10 @@ impl Day {
             }
             Fact::TalkEnded { call, agent, .. } => {
                 assert_eq!(self.floor.talks.remove(&agent), Some(call), "{place}");
+                if let Some(person) = self.floor.persons.get(&call) {
+                    self.floor.spoke.insert(*person, (self.now, agent.clone()));
+                    self.floor.lately.push(*person);
+                }
                 self.floor.last_talks.insert(agent, call);
             }
             Fact::AgentOverridden { agent, .. } => {
@@ -630,8 +696,12 @@ impl Day {
                 assert!(before.is_none(), "{place}: begins twice");
             }
             Fact::CallbackAttempted { task, call, end, .. } => {
-                self.floor.reached += u32::from(end == AttemptEnd::Reached);
-                assert!(self.floor.tasks.contains_key(&task), "{place}: was not open");
+                let person = self.floor.tasks.get(&task).unwrap_or_else(|| panic!("{place}: was not open"));
+                if end == AttemptEnd::Reached {
+                    self.floor.reached += 1;
+                    // Only who was reached has spoken with anybody.
+                    self.floor.persons.insert(call, *person);
+                }
                 assert!(self.floor.dialling.values().any(|other| *other == call), "{place}: no agent for it");
             }
             Fact::CallbackPromised { task, .. } | Fact::CallbackTaken { task, .. } => {
@@ -726,11 +796,46 @@ impl Day {
     }
 
     fn nobody_is_free_for_who_waits(&self, place: &str) {
-        let waiting: Vec<CallId> =
-            self.floor.callers.iter().filter(|(_, caller)| !caller.offered).map(|(call, _)| *call).collect();
+        let seeks = |(call, caller): &(&CallId, &NaiveCaller)| !caller.offered && self.acd.held_for(**call).is_none();
+        let waiting: Vec<CallId> = self.floor.callers.iter().filter(seeks).map(|(call, _)| *call).collect();
         for agent in self.acd.agents().filter(|agent| agent.state == AgentStateName::Ready) {
             assert!(!waiting.iter().any(|call| self.may_serve(&agent.agent, *call)), "{place}: {} is free", agent.agent);
         }
+    }
+
+    /// Who waits for one agent alone has spoken with them, who is busy and comes back to them, and does so for no longer than the rules say.
+    fn holds_are_bounded(&mut self, place: &str) {
+        // A shell that is late has still to say that somebody's time is over.
+        let late = self.acd.poll_timeout().is_some_and(|due| due <= self.now);
+        let held = self.floor.callers.keys().filter_map(|call| Some((*call, self.acd.held_for(*call)?)));
+        let held: BTreeMap<CallId, AgentId> = held.collect();
+        for (call, agent) in &held {
+            let place = format!("{place}: {call:?} waits for {agent}");
+            let caller = &self.floor.callers[call];
+            assert_eq!(self.floor.wants.get(call), Some(agent), "{place}");
+            assert!(!caller.offered && !caller.urgent && self.may_serve(agent, *call), "{place}");
+            let state = self.floor.states[agent];
+            assert_ne!(state, AgentStateName::Ready, "{place}");
+            let busy = [AgentStateName::Offered, AgentStateName::Talking, AgentStateName::WrapUp].contains(&state);
+            let in_time = self.wait(*call) < self.rules.routing.last_agent.wait && !self.acd.is_overdue(*call);
+            assert!(late || busy && in_time, "{place}: {state:?}, {:?}", self.wait(*call));
+        }
+        let floor = &mut self.floor;
+        let before = std::mem::take(&mut floor.held);
+        floor.returns.held += held.keys().filter(|call| !before.contains_key(call)).count() as u32;
+        for (call, agent) in before.iter().filter(|(call, _)| !held.contains_key(call)) {
+            match floor.offers.values().find(|(of, _)| of == call) {
+                Some((_, other)) if other == agent => floor.returns.kept += 1,
+                Some(_) => floor.returns.released += 1,
+                None => floor.returns.released += u32::from(floor.callers.contains_key(call)),
+            }
+        }
+        floor.held = held;
+    }
+
+    /// Before this turn, or from here on.
+    fn is_held(&self, call: CallId) -> bool {
+        self.floor.held.contains_key(&call) || self.acd.held_for(call).is_some()
     }
 
     fn compare_twins(&mut self) {

@@ -85,7 +85,8 @@ impl Acd {
         let Some(no) = self.queues.listed(queue) else { return };
         self.queues[no].rules.while_waiting.closed = !open;
         let held = self.callers.iter().filter(|(_, caller)| caller.queue == no && caller.held_until.is_some());
-        let calls: Vec<CallId> = self.queues[no].waiting.iter().map(|rank| rank.call).chain(held.map(|(call, _)| *call)).collect();
+        let calls: Vec<CallId> =
+            self.queues[no].waiting.iter().map(|rank| rank.call).chain(held.map(|(call, _)| *call)).collect();
         for call in calls {
             self.ask_overflow(now, call);
         }

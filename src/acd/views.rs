@@ -66,6 +66,12 @@ impl Acd {
         self.callers.get(&call).is_some_and(|caller| caller.rank.overdue.0)
     }
 
+    /// The agent for whom alone the caller waits.
+    pub fn held_for(&self, call: CallId) -> Option<AgentId> {
+        let caller = self.callers.get(&call).filter(|caller| caller.held_until.is_some())?;
+        Some(self.agents.get(caller.wants?.agent)?.id.clone())
+    }
+
     /// How much waiting of this caller's has come into effect on the queue's timeline.
     pub fn ripe_wait(&self, call: CallId) -> Option<Duration> {
         let caller = self.callers.get(&call)?;
