@@ -41,6 +41,8 @@ pub struct Plan {
     pub callbacks: &'static str,
     /// The script of 122.
     pub script: &'static str,
+    /// Keys of `[acd]`.
+    pub acd: &'static str,
     /// Keys of `[store]`, and of `[standby]`.
     pub store: String,
     pub standby: &'static str,
@@ -67,6 +69,7 @@ impl Default for Plan {
             quiet: "",
             callbacks: "",
             script: "line",
+            acd: "",
             store: String::new(),
             standby: "",
             media: "inside = true",
@@ -193,7 +196,7 @@ impl Plan {
     fn write(&self, net: &Net, folder: &Path) -> String {
         lay_out_scripts(folder);
         let Self { ring_s, wrap_up_s, max_waiting, channels, owed_after_s, recording, pack, script, .. } = self;
-        let Self { store, standby, media, callbacks, booking, quiet, queues, .. } = self;
+        let Self { acd, store, standby, media, callbacks, booking, quiet, queues, .. } = self;
         let home = if callbacks.is_empty() { "" } else { "contact = \"127.61.N.15:5060\"\nwatch_s = 0" };
         let hours = if self.closed { "closed" } else { "24h" };
         let mut config = format!(
@@ -247,6 +250,9 @@ open = {{ mon = "{hours}", tue = "{hours}", wed = "{hours}", thu = "{hours}", fr
 [[calendar]]
 name = "day"
 open = {{ mon = "08:00-20:00", tue = "08:00-20:00", wed = "08:00-20:00", thu = "08:00-20:00", fri = "08:00-20:00", sat = "08:00-20:00", sun = "08:00-20:00" }}
+
+[acd]
+{acd}
 
 [callbacks]
 menu_after_s = {owed_after_s}

@@ -16,6 +16,7 @@ mod engine;
 mod failover;
 mod foreign;
 mod full_disk;
+mod last_agent;
 mod lease;
 mod line;
 mod manners;
