@@ -587,11 +587,7 @@ impl Talk {
     fn take_ring(&mut self, is_meant: impl Fn(&Ring) -> bool) -> Option<Ring> {
         match &mut self.stage {
             Stage::Waiting { rings, .. } => rings.iter().position(is_meant).map(|at| rings.remove(at)),
-            Stage::Robot
-            | Stage::Talking { .. }
-            | Stage::Routing { .. }
-            | Stage::Recalling { .. }
-            | Stage::Over => None,
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => None,
         }
     }
 
