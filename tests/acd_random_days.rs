@@ -156,7 +156,8 @@ struct NaiveCaller {
     queue: QueueId,
     urgent: bool,
     priority: u8,
-    offered: bool,
+    /// How many ring for the caller.
+    phones: u32,
 }
 
 impl Day {
@@ -577,7 +578,7 @@ impl Day {
                 assert!(known, "{place}: withdraws what does not ring");
             }
             Command::Announce { call, position, wait, fewer_agents } => {
-                assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
+                assert!(floor.callers[&call].phones == 0, "{place}: talks over a ring");
                 assert!(position >= 1, "{place}");
                 let before = wait.and_then(|wait| floor.told.insert(call, wait));
                 let grew = before.is_some_and(|before| wait.is_some_and(|wait| wait > before));
@@ -586,7 +587,7 @@ impl Day {
             Command::Overflow { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
             Command::ToRoute { call, .. } => assert!(!floor.callers.contains_key(&call), "{place}: still waits"),
             Command::Say { call, .. } | Command::PromiseCallback { call } => {
-                assert!(!floor.callers[&call].offered, "{place}: talks over a ring");
+                assert!(floor.callers[&call].phones == 0, "{place}: talks over a ring");
             }
             Command::Moved { call, queue } => assert_eq!(floor.callers[&call].queue, queue, "{place}: waits elsewhere"),
             Command::CallBack { call, task, queue, .. } => {
@@ -604,18 +605,18 @@ impl Day {
         match fact {
             Fact::QueueEntered { call, queue, priority, urgent } => {
                 self.floor.told.remove(&call);
-                let caller = NaiveCaller { queue, urgent, priority, offered: false };
+                let caller = NaiveCaller { queue, urgent, priority, phones: 0 };
                 assert!(self.floor.callers.insert(call, caller).is_none(), "{place}: waits twice");
                 // Whoever changed the queue has not ended.
                 self.floor.ends.remove(&call);
             }
             Fact::QueueLeft { call, .. } => {
-                assert!(self.floor.callers.remove(&call).is_some_and(|caller| !caller.offered), "{place}: did not wait");
+                assert!(self.floor.callers.remove(&call).is_some_and(|caller| caller.phones == 0), "{place}: did not wait");
                 *self.floor.ends.entry(call).or_default() += 1;
             }
             Fact::OfferMade { offer, call, agent, why, .. } if self.floor.calls_out.contains_key(&call) => {
                 let waiting = |(caller, at): (&CallId, &NaiveCaller)| {
-                    !at.offered && self.is_settled(*caller) && !self.is_held(*caller) && self.may_serve(&agent, *caller)
+                    at.phones == 0 && self.is_settled(*caller) && !self.is_held(*caller) && self.may_serve(&agent, *caller)
                 };
                 // Unless it stands in the order of its queue, it comes after everybody.
                 if why.starts_with("callback") {
@@ -631,9 +632,12 @@ impl Day {
                     assert_eq!(self.floor.wants.get(&call), Some(&agent), "{place}: never spoke");
                     self.floor.returns.spoke += 1;
                 }
-                self.is_the_best_choice(call, &agent, place);
-                let caller = self.floor.callers.get_mut(&call).unwrap_or_else(|| panic!("{place}: does not wait"));
-                assert!(!std::mem::replace(&mut caller.offered, true), "{place}: two phones for one caller");
+                let caller = self.floor.callers.get(&call).unwrap_or_else(|| panic!("{place}: does not wait"));
+                match caller.phones {
+                    0 => self.is_the_best_choice(call, &agent, place),
+                    _ => self.may_ring_beside(call, &agent, place),
+                }
+                self.floor.callers.entry(call).and_modify(|caller| caller.phones += 1);
                 assert!(self.floor.offers.values().all(|(_, other)| *other != agent), "{place}: two offers for one agent");
                 self.floor.offers.insert(offer, (call, agent));
                 self.floor.unrung.insert(offer);
@@ -652,7 +656,7 @@ impl Day {
                     }
                     OfferEnd::Withdrawn | OfferEnd::Missed(_) => {
                         if let Some(caller) = self.floor.callers.get_mut(&call) {
-                            caller.offered = false;
+                            caller.phones -= 1;
                         }
                         self.floor.missed_by.insert(call, agent);
                     }
@@ -720,7 +724,7 @@ impl Day {
             return;
         }
         let contends =
-            |(other, caller): &(&CallId, &NaiveCaller)| !caller.offered && settled(**other) && self.may_serve(agent, **other);
+            |(other, caller): &(&CallId, &NaiveCaller)| caller.phones == 0 && settled(**other) && self.may_serve(agent, **other);
         let waiting = self.floor.callers.iter().filter(contends);
         let best = waiting.map(|(call, _)| *call).reduce(|best, other| if self.is_before(other, best) { other } else { best });
         let best = best.unwrap_or_else(|| panic!("{place}: nobody waits"));
@@ -735,6 +739,18 @@ impl Day {
             };
             assert!(!self.floor.states.iter().any(ready), "{place}: the same agent twice in a row, and not alone");
         }
+    }
+
+    fn may_ring_beside(&self, call: CallId, agent: &AgentId, place: &str) {
+        let caller = &self.floor.callers[&call];
+        let more = self.rules.queues[&caller.queue].seek.more_phones;
+        assert!(caller.phones <= more, "{place}: more phones than the queue wants");
+        assert!(self.may_serve(agent, call), "{place}: lacks the skill");
+        assert!(self.floor.missed_by.get(&call) != Some(agent), "{place}: rings again beside another");
+        let waits = |(call, caller): (&CallId, &NaiveCaller)| {
+            caller.phones == 0 && !self.floor.known.contains(call) && self.is_settled(*call) && self.may_serve(agent, *call)
+        };
+        assert!(!self.floor.callers.iter().any(waits), "{place}: somebody waits without a phone");
     }
 
     /// Who ripened within this turn may have been chosen, or passed over, just before.
@@ -796,10 +812,14 @@ impl Day {
     }
 
     fn nobody_is_free_for_who_waits(&self, place: &str) {
-        let seeks = |(call, caller): &(&CallId, &NaiveCaller)| !caller.offered && self.acd.held_for(**call).is_none();
+        let seeks = |(call, caller): &(&CallId, &NaiveCaller)| caller.phones == 0 && self.acd.held_for(**call).is_none();
         let waiting: Vec<CallId> = self.floor.callers.iter().filter(seeks).map(|(call, _)| *call).collect();
         for agent in self.acd.agents().filter(|agent| agent.state == AgentStateName::Ready) {
             assert!(!waiting.iter().any(|call| self.may_serve(&agent.agent, *call)), "{place}: {} is free", agent.agent);
+        }
+        let is_lent = |call: &CallId| self.floor.callers.get(call).is_some_and(|caller| caller.phones > 1);
+        for (_, agent) in self.floor.offers.values().filter(|(call, _)| is_lent(call)) {
+            assert!(!waiting.iter().any(|call| self.may_serve(agent, *call)), "{place}: {agent} rings beside another");
         }
     }
 
@@ -813,7 +833,7 @@ impl Day {
             let place = format!("{place}: {call:?} waits for {agent}");
             let caller = &self.floor.callers[call];
             assert_eq!(self.floor.wants.get(call), Some(agent), "{place}");
-            assert!(!caller.offered && !caller.urgent && self.may_serve(agent, *call), "{place}");
+            assert!(caller.phones == 0 && !caller.urgent && self.may_serve(agent, *call), "{place}");
             let state = self.floor.states[agent];
             assert_ne!(state, AgentStateName::Ready, "{place}");
             let busy = [AgentStateName::Offered, AgentStateName::Talking, AgentStateName::WrapUp].contains(&state);
@@ -893,13 +913,14 @@ fn after_talk(dice: &mut Dice) -> WrapUpRules {
 
 fn seek(dice: &mut Dice, skills: [&str; 4]) -> Seek {
     let mut some = |one_in: u64| dice.below(one_in) == 0;
-    let (relaxes, prefers, reserves, ordered) = (some(2), some(3), some(2), some(2));
+    let (relaxes, prefers, reserves, ordered, several) = (some(2), some(3), some(2), some(2), some(3));
     let requirement =
         |dice: &mut Dice| Requirement::AtLeast(Skill::from(skills[dice.below(4) as usize]), 10 + dice.below(60) as u8);
     Seek {
         relax: if relaxes { vec![(Duration::from_secs(dice.below(20)), requirement(dice))] } else { Vec::new() },
         prefers: prefers.then(|| requirement(dice)),
         reserves_after: reserves.then(|| Duration::from_secs(dice.below(30))),
+        more_phones: if several { 1 + dice.below(3) as u32 } else { 0 },
         agents: ordered.then(|| AgentOrder::ALL[dice.below(AgentOrder::ALL.len() as u64) as usize]),
     }
 }

@@ -439,6 +439,7 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
             queue.seek.relax.push((seconds(secs)?, requires));
         }
         ["reserves", "after", secs, "s"] => queue.seek.reserves_after = Some(seconds(secs)?),
+        ["rings", phones, "at", "once"] => queue.seek.more_phones = number(phones)? as u32 - 1,
         ["agents", order] => queue.seek.agents = Some(word(order)?),
         ["target", secs, "s"] => queue.target = seconds(secs)?,
         ["priority", level] => queue.priority = number(level)? as u8,

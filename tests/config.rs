@@ -62,6 +62,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
         ("[[queue]]\nname = \"x\"\nprefers = { a = 101 }", 14, &["level 101 of skill `a`"]),
         ("[[queue]]\nname = \"x\"\nrelax = [{ after_s = 0, requires = \"a\" }]", 14, &["at least 1 s", "sort them"]),
         ("[[queue]]\nname = \"x\"\nagents = \"laziest\"", 14, &["[[queue]] `agents`", "`longest_idle`"]),
+        ("[[queue]]\nname = \"x\"\nring_at_once = 0", 14, &["`ring_at_once` is 0", "1 (one phone after the other) to 20"]),
         ("[acd]\npolicy = \"luck\"", 13, &["[acd] `policy`", "`target_balance`", "`strict_priority`"]),
         ("[acd]\nrule = 1", 13, &["[acd] knows no key `rule`", "`policy`"]),
         ("[[queue]]\nname = \"x\"\nskill = \"a\"\nrequires = { a = 5 }", 14, &["keep one"]),

@@ -354,7 +354,10 @@ impl Acd {
         let state = self.agents[no].state_for(wish, idle);
         let choice = if matches!(state, State::Ready { .. }) { self.choose_caller(now, no) } else { None };
         match choice {
-            Some(choice) => self.make_offer(now, choice, idle),
+            Some(choice) => {
+                self.make_offer(now, choice, idle);
+            }
+            None if matches!(state, State::Ready { .. }) && self.agent_rings_beside(now, no, idle) => {}
             None if matches!(state, State::Ready { .. }) && self.agent_calls_back(now, no, idle) => {}
             None => self.agent_becomes(now, no, state),
         }

@@ -30,7 +30,7 @@ impl Acd {
         if let Some(caller) = self.callers.get_mut(&call).filter(|caller| Some(caller.queue) == target) {
             // The queue they already wait in: only the order may change, and a phone that rings goes on ringing.
             let held = caller.held_until.is_some();
-            let stands = (caller.offer.is_none() && !held).then_some(caller.rank);
+            let stands = (!caller.rings() && !held).then_some(caller.rank);
             (caller.rank.urgent, caller.rank.priority) = (urgent, priority);
             if let Some(old) = stands {
                 let waiting = &mut self.queues[caller.queue].waiting;
@@ -52,7 +52,7 @@ impl Acd {
                     queue: no,
                     rank,
                     joined: now,
-                    offer: None,
+                    offers: Vec::new(),
                     missed_by: None,
                     announce_at: None,
                     looks_at: None,
@@ -82,7 +82,8 @@ impl Acd {
                     caller.been.push(earlier.queue);
                 }
                 if self.is_let_in(now, caller) {
-                    if let Some(agent) = freed.take_if(|_| self.only_who_missed_is_ready(call)) {
+                    if !freed.is_empty() && self.only_who_missed_is_ready(call) {
+                        let agent = freed.remove(0);
                         self.agent_goes_before_who_missed(now, call, agent);
                     }
                     self.takes_a_place(now, call);
@@ -90,9 +91,7 @@ impl Acd {
             }
             None => self.turn_away(call, queue, QueueLeft::Transferred),
         }
-        if let Some(agent) = freed {
-            self.agent_after_withdrawal(now, agent);
-        }
+        self.agents_after_withdrawal(now, freed);
     }
 
     fn only_who_missed_is_ready(&self, call: CallId) -> bool {
@@ -136,7 +135,7 @@ impl Acd {
     }
 
     fn takes_a_place(&mut self, now: Moment, call: CallId) {
-        if self.callers.get(&call).is_some_and(|caller| caller.offer.is_none()) {
+        if self.callers.get(&call).is_some_and(|caller| !caller.rings()) {
             self.seek_agent(now, call);
         }
         self.promise(now, call);
@@ -147,7 +146,7 @@ impl Acd {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
         let stage = queue.stage_after(now.since(caller.rank.entered)).0;
         let closed = queue.rules.is_closed_for(&caller);
-        if queue.is_full() && !closed && !self.somebody_ready(queue, stage, None) {
+        if queue.is_full() && !closed && !self.somebody_free(caller.queue, stage) {
             let id = queue.id.clone();
             self.turn_away(call, id, QueueLeft::Full);
             return false;
@@ -161,24 +160,32 @@ impl Acd {
     }
 
     pub(super) fn caller_left(&mut self, now: Moment, call: CallId, why: QueueLeft) {
-        if let (_, Some(agent)) = self.take_out(now, call, why) {
-            self.agent_after_withdrawal(now, agent);
-        }
+        let (_, freed) = self.take_out(now, call, why);
+        self.agents_after_withdrawal(now, freed);
     }
 
-    /// A free agent at once, else the old place in the queue, unless a rule leads elsewhere.
+    /// A free agent at once, else the old place in the queue, unless a rule leads elsewhere. For whom a phone rings, one more may.
     pub(super) fn seek_agent(&mut self, now: Moment, call: CallId) {
         self.no_longer_held(call);
         let Some(caller) = self.callers.get(&call) else { return };
+        if caller.rings() {
+            return self.ring_more(now, call);
+        }
         if let Some((agent, until)) = self.waits_for_last_agent(now, caller) {
             self.hold_for_last_agent(call, agent, until);
+            self.lent_phones_go_to_who_waits(now);
             return self.ask_overflow(now, call);
         }
         match self.choose_agent(now, caller) {
-            Some((choice, idle)) => self.make_offer(now, choice, idle),
+            Some((choice, idle)) => {
+                if self.make_offer(now, choice, idle) {
+                    self.ring_more(now, call);
+                }
+            }
             None if caller.is_callback && !self.callbacks.waits_in_order(call) => self.callback_found_nobody(now, call),
             None => {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
+                self.lent_phones_go_to_who_waits(now);
                 self.ask_overflow(now, call);
             }
         }
@@ -192,7 +199,7 @@ impl Acd {
             self.deadlines.set(at, Timer::Announcement(call));
         }
         // Who hears "you are third" while a phone rings for them would be told a lie in a second.
-        if caller.offer.is_none() {
+        if !caller.rings() {
             let position = queue.position(&caller.rank);
             let WhileWaiting { place_untold, texts, .. } = &queue.rules.while_waiting;
             let (tells, text) = (!place_untold, texts.get(usize::from(caller.texts_told)).cloned());
@@ -231,17 +238,13 @@ impl Acd {
         let (Some(caller), freed) = self.take_out(now, call, why) else { return };
         let queue = self.queues[caller.queue].id.clone();
         self.command(way(queue));
-        if let Some(agent) = freed {
-            self.agent_after_withdrawal(now, agent);
-        }
+        self.agents_after_withdrawal(now, freed);
     }
 
     /// The wait has brought the caller to where more agents will do, or before all who entered later.
     pub(super) fn caller_ripens(&mut self, now: Moment, call: CallId) {
         self.ripen(now, call);
-        if self.callers.get(&call).is_some_and(|caller| caller.offer.is_none()) {
-            self.seek_agent(now, call);
-        }
+        self.seek_agent(now, call);
     }
 
     /// Stage and rank by the time waited, and the moment when they change next.
@@ -272,14 +275,14 @@ impl Acd {
         self.command(Command::Overflow { call, queue, why });
     }
 
-    /// Out of the queue without an answer. Gives the agent whose phone rang for this caller: free again, not yet settled.
-    pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Option<AgentNo>) {
-        let Some(caller) = self.forget_caller(call) else { return (None, None) };
+    /// Out of the queue without an answer. Gives the agents whose phones rang for this caller: free again, not yet settled.
+    pub(super) fn take_out(&mut self, now: Moment, call: CallId, why: QueueLeft) -> (Option<Caller>, Vec<AgentNo>) {
+        let Some(caller) = self.forget_caller(call) else { return (None, Vec::new()) };
         self.estimator.left(now, call);
         if !caller.is_callback && counts_as_waited(why) {
             self.demand.wait_ended(now, caller.queue, now.since(caller.rank.entered));
         }
-        let freed = caller.offer.and_then(|offer| self.withdraw_offer(offer)).map(|offer| offer.agent);
+        let freed = self.withdraw_offers(&caller);
         if caller.is_callback {
             self.callback_rests(now, call);
             return (Some(caller), freed);
@@ -302,6 +305,7 @@ impl Acd {
         let queue = &mut self.queues[caller.queue];
         queue.waiting.remove(caller.stage, &caller.rank);
         queue.callbacks -= u32::from(caller.is_callback);
+        queue.offered -= u32::from(caller.rings());
         if let Some(at) = caller.announce_at {
             self.deadlines.clear(at, Timer::Announcement(call));
         }

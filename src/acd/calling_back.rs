@@ -175,7 +175,7 @@ impl Acd {
     pub(super) fn callback_rested(&mut self, now: Moment, id: TaskId) {
         let Some(task) = self.callbacks.open.get(&id) else { return };
         if let Standing::Waits { call, queue, .. } = task.standing
-            && self.callers.get(&call).is_some_and(|caller| caller.offer.is_some())
+            && self.callers.get(&call).is_some_and(|caller| caller.rings())
         {
             // A phone rings for it: let it be answered.
             return self.stand(id, Standing::Waits { call, queue, until: now + REST });
@@ -343,13 +343,11 @@ impl Acd {
             self.callbacks.was_dialled(now, person);
             self.callbacks.in_vain.insert(call);
         }
-        let freed = self.forget_caller(call).and_then(|caller| self.withdraw_offer(caller.offer?)).map(|offer| offer.agent);
+        let freed = self.forget_caller(call).map(|caller| self.withdraw_offers(&caller)).unwrap_or_default();
         if began {
             self.command(Command::CallbackOff { call });
         }
-        if let Some(agent) = freed {
-            self.agent_after_withdrawal(now, agent);
-        }
+        self.agents_after_withdrawal(now, freed);
     }
 }
 
@@ -558,7 +556,7 @@ fn caller_of(now: Moment, task: &Task, call: CallId, queue: QueueNo, entry: (Mom
         queue,
         rank: Rank { overdue, urgent, priority, entered: entry.0, place: entry.1, call },
         joined: now,
-        offer: None,
+        offers: Vec::new(),
         missed_by: None,
         announce_at: None,
         looks_at: None,

@@ -169,7 +169,7 @@ impl Acd {
 
     /// Whoever begins to wait is promised a time, told to them or not: the promise is what the queue learns of. Those we call are not.
     pub(super) fn promise(&mut self, now: Moment, call: CallId) {
-        let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) else {
+        let Some(caller) = self.callers.get(&call).filter(|caller| !caller.rings() && !caller.is_callback) else {
             return;
         };
         let queue = caller.queue;

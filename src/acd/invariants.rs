@@ -23,6 +23,8 @@ pub enum Violation {
     WrongAmongReady { agent: AgentId },
     #[error("{agent} is ready while a caller waits in {queue}")]
     FreeWhileWaiting { agent: AgentId, queue: QueueId },
+    #[error("{agent}'s phone rings beside another while a caller waits in {queue}")]
+    LentWhileWaiting { agent: AgentId, queue: QueueId },
     #[error("{queue} counts its callers wrong")]
     QueueCountsWrong { queue: QueueId },
     #[error("a deadline is missing or left over")]
@@ -51,7 +53,7 @@ impl Acd {
             return Err(Violation::OfferedTwice { agent: self.agents[agent].id.clone() });
         }
         match self.callers.get(&call) {
-            Some(caller) if caller.offer.is_none() => Ok(()),
+            Some(caller) if !caller.rings() || self.wants_one_more(caller) => Ok(()),
             Some(_) | None => Err(Violation::CallerNotInOnePlace { call }),
         }
     }
@@ -60,7 +62,7 @@ impl Acd {
     pub(super) fn violated(&mut self, violation: Violation, call: CallId) {
         tracing::error!(%violation, %call, "the queue brain caught itself at a mistake");
         self.violations += 1;
-        if let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && caller.held_until.is_none()) {
+        if let Some(caller) = self.callers.get(&call).filter(|caller| !caller.rings() && caller.held_until.is_none()) {
             self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
         }
     }
@@ -71,6 +73,8 @@ impl Acd {
         self.offers.iter().try_for_each(|(id, offer)| self.check_offer(*id, offer))?;
         self.callers.iter().try_for_each(|(call, caller)| self.check_caller(*call, caller))?;
         self.agents.numbers().try_for_each(|no| self.check_agent(no))?;
+        self.lent_phones().iter().try_for_each(|offer| self.check_lent(*offer))?;
+        self.callers.values().filter(|caller| self.wants_one_more(caller)).try_for_each(|caller| self.check_rung(caller))?;
         self.check_queues()?;
         self.check_deadlines()?;
         let held = self.callers.values().filter(|caller| caller.held_until.is_some()).count();
@@ -104,13 +108,13 @@ impl Acd {
     fn check_offer(&self, id: OfferId, offer: &Offer) -> Result<(), Violation> {
         let agent_has_it = matches!(&self.agents[offer.agent].state, State::Offered { offer, .. } if *offer == id);
         let caller_has_it =
-            self.callers.get(&offer.call).is_some_and(|caller| caller.offer == Some(id) && caller.queue == offer.queue);
+            self.callers.get(&offer.call).is_some_and(|caller| caller.offers.contains(&id) && caller.queue == offer.queue);
         if agent_has_it && caller_has_it { Ok(()) } else { Err(Violation::OfferWithoutParties { offer: id }) }
     }
 
     fn check_caller(&self, call: CallId, caller: &Caller) -> Result<(), Violation> {
         let stands = self.queues[caller.queue].waiting.contains(caller.stage, &caller.rank);
-        let rings = caller.offer.is_some_and(|offer| self.offers.contains_key(&offer));
+        let rings = caller.rings() && caller.offers.iter().all(|offer| self.offers.contains_key(offer));
         let held = caller.held_until.is_some() && caller.wants.is_some_and(|last| self.last_agents.holds(last.agent, call));
         if u8::from(stands) + u8::from(rings) + u8::from(held) == 1
             && held == caller.held_until.is_some()
@@ -148,12 +152,35 @@ impl Acd {
         }
     }
 
+    /// Who is to have more phones has all that are free for them.
+    fn check_rung(&self, caller: &Caller) -> Result<(), Violation> {
+        let free = |no: &AgentNo| matches!(self.agents[*no].state, State::Ready { .. }) && self.may_ring_beside(*no, caller);
+        match self.agents.numbers().find(free) {
+            Some(no) => {
+                let (agent, queue) = (self.agents[no].id.clone(), self.queues[caller.queue].id.clone());
+                Err(Violation::FreeWhileWaiting { agent, queue })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_lent(&self, id: OfferId) -> Result<(), Violation> {
+        let Some(Offer { agent: no, .. }) = self.offers.get(&id) else { return Ok(()) };
+        let agent = &self.agents[*no];
+        let waits = |queue: QueueNo, from| self.queues[queue].waiting.first_from(from).is_some();
+        let serves = &self.groups[agent.group].serves;
+        let queue = serves.iter().find(|serves| waits(serves.queue, serves.from)).map(|serves| serves.queue);
+        match queue.or_else(|| self.who_waits_for(*no).map(|held| held.queue)) {
+            Some(queue) => Err(Violation::LentWhileWaiting { agent: agent.id.clone(), queue: self.queues[queue].id.clone() }),
+            None => Ok(()),
+        }
+    }
+
     fn check_queues(&self) -> Result<(), Violation> {
         for no in self.queues.numbers() {
             let queue = &self.queues[no];
-            let offered = self.offers.values().filter(|offer| offer.queue == no).count();
-            let stands =
-                |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && caller.offer.is_none());
+            let offered = self.callers.values().filter(|caller| caller.queue == no && caller.rings()).count();
+            let stands = |call: &CallId| self.callers.get(call).is_some_and(|caller| caller.queue == no && !caller.rings());
             let (waiting, counted) = (queue.waiting.iter().count(), queue.waiting.len());
             let held = self.callers.values().filter(|caller| caller.queue == no && caller.held_until.is_some()).count();
             let callbacks = self.callers.values().filter(|caller| caller.queue == no && caller.is_callback).count();

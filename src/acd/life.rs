@@ -17,8 +17,8 @@ impl Acd {
             .callers
             .iter()
             .filter(|(call, _)| !kept.contains(call) && self.callbacks.is_begun(**call))
-            .map(|(call, caller)| (*call, caller.offer))
-            .partition(|(_, offer)| offer.is_some());
+            .map(|(call, caller)| (*call, caller.rings()))
+            .partition(|(_, rings)| *rings);
         for (call, _) in waiting.into_iter().chain(ringing) {
             self.caller_left(now, call, QueueLeft::EngineFailed);
         }
@@ -54,10 +54,9 @@ impl Acd {
         }
     }
 
-    /// Whether this caller waits, and which offer is in the air for them.
-    pub fn stands(&self, call: CallId) -> Option<Option<(OfferId, AgentId)>> {
-        let caller = self.callers.get(&call)?;
-        let offer = caller.offer.and_then(|id| Some((id, self.agents.get(self.offers.get(&id)?.agent)?.id.clone())));
-        Some(offer)
+    /// Whether this caller waits, and which offers are in the air for them.
+    pub fn stands(&self, call: CallId) -> Option<Vec<(OfferId, AgentId)>> {
+        let named = |id: &OfferId| Some((*id, self.agents.get(self.offers.get(id)?.agent)?.id.clone()));
+        Some(self.callers.get(&call)?.offers.iter().filter_map(named).collect())
     }
 }

@@ -21,6 +21,7 @@ mod overflow;
 mod overrides;
 mod queue;
 mod reload;
+mod several;
 mod snapshot;
 mod views;
 mod wrap_up;
@@ -52,8 +53,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// The whole state of the floor. Every caller is in one place: in a queue's order or behind one live offer; every agent has at
-/// most one live offer; no agent is ready while a caller waits whom they may serve.
+/// The whole state of the floor. Every caller is in one place: in a queue's order or behind live offers; every agent has at
+/// most one live offer; no agent is ready, or one more phone for somebody else, while a caller waits whom they may serve.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Acd {
     agents: Agents,
@@ -414,6 +415,8 @@ pub struct Seek {
     pub reserves_after: Option<Duration>,
     /// Which free agent a caller gets; the policy's own way if left out.
     pub agents: Option<AgentOrder>,
+    /// So many phones ring for a caller beside the first, where agents are free for it; who answers first has the caller.
+    pub more_phones: u32,
 }
 
 impl QueueRules {

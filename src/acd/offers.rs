@@ -3,7 +3,7 @@
 use super::agent::{AgentNo, Idle, State, Wish};
 use super::deadlines::Timer;
 use super::matching::Choice;
-use super::queue::QueueNo;
+use super::queue::{Caller, QueueNo};
 use super::{Acd, Command};
 use crate::clock::Moment;
 use crate::facts::{Fact, MissReason, OfferEnd};
@@ -23,20 +23,22 @@ pub(super) struct Offer {
 }
 
 impl Acd {
-    pub(super) fn make_offer(&mut self, now: Moment, choice: Choice, idle: Idle) {
+    /// Whether it rings now.
+    pub(super) fn make_offer(&mut self, now: Moment, choice: Choice, idle: Idle) -> bool {
         let Choice { call, agent, why } = choice;
         if let Err(violation) = self.may_be_offered(call, agent) {
-            return self.violated(violation, call);
+            self.violated(violation, call);
+            return false;
         }
         self.no_longer_held(call);
         self.callback_is_offered(call);
-        let Some(caller) = self.callers.get_mut(&call) else { return };
+        let Some(caller) = self.callers.get_mut(&call) else { return false };
         let offer = self.ids.offer();
         let queue = &mut self.queues[caller.queue];
         queue.waiting.remove(caller.stage, &caller.rank);
-        queue.offered += 1;
+        queue.offered += u32::from(!caller.rings());
         queue.asked_last = Some(agent);
-        caller.offer = Some(offer);
+        caller.offers.push(offer);
         let ring_ends = now + queue.rules.ring.max(LEAST_RING);
         let queue_id = queue.id.clone();
         self.offers.insert(offer, Offer { call, agent, queue: caller.queue, ring_ends });
@@ -45,6 +47,7 @@ impl Acd {
         self.record(Fact::OfferMade { offer, call, agent: agent_id.clone(), queue: queue_id.clone(), why });
         self.agent_becomes(now, agent, State::Offered { offer, idle, then: Wish::Work });
         self.command(Command::Offer { offer, call, agent: agent_id, queue: queue_id });
+        true
     }
 
     pub(super) fn offer_answered(&mut self, now: Moment, id: OfferId) {
@@ -58,7 +61,9 @@ impl Acd {
             let rang = now.since(self.agents[offer.agent].since);
             self.estimator.answered(now, offer.queue, offer.call, rang);
         }
-        let person = self.forget_caller(offer.call).and_then(|caller| caller.person);
+        let caller = self.forget_caller(offer.call);
+        let beside = caller.as_ref().map(|caller| self.withdraw_offers(caller)).unwrap_or_default();
+        let person = caller.and_then(|caller| caller.person);
         self.callback_is_taken(offer.call);
         let agent = &mut self.agents[offer.agent];
         agent.answered();
@@ -69,6 +74,7 @@ impl Acd {
             self.record(fact);
         }
         self.agent_becomes(now, offer.agent, State::Talking { call: offer.call, queue: offer.queue, person, then });
+        self.agents_after_withdrawal(now, beside);
     }
 
     pub(super) fn ring_ends(&mut self, now: Moment, id: OfferId) {
@@ -97,6 +103,17 @@ impl Acd {
         Some(offer)
     }
 
+    /// All that ring for a caller who is forgotten; gives their agents, like [`Acd::withdraw_offer`].
+    pub(super) fn withdraw_offers(&mut self, caller: &Caller) -> Vec<AgentNo> {
+        caller.offers.iter().filter_map(|offer| self.withdraw_offer(*offer)).map(|offer| offer.agent).collect()
+    }
+
+    pub(super) fn agents_after_withdrawal(&mut self, now: Moment, agents: Vec<AgentNo>) {
+        for agent in agents {
+            self.agent_after_withdrawal(now, agent);
+        }
+    }
+
     pub(super) fn agent_after_withdrawal(&mut self, now: Moment, no: AgentNo) {
         if let State::Offered { then, idle, .. } = &self.agents[no].state {
             let (then, idle) = (then.clone(), *idle);
@@ -107,10 +124,9 @@ impl Acd {
     fn end_offer(&mut self, id: OfferId, end: OfferEnd) -> Option<Offer> {
         let offer = self.offers.remove(&id)?;
         self.deadlines.clear(offer.ring_ends, Timer::RingEnds(id));
-        let queue = &mut self.queues[offer.queue];
-        queue.offered = queue.offered.saturating_sub(1);
         if let Some(caller) = self.callers.get_mut(&offer.call) {
-            caller.offer = None;
+            caller.offers.retain(|rings| *rings != id);
+            self.queues[offer.queue].offered -= u32::from(!caller.rings());
         }
         self.record(Fact::OfferEnded { offer: id, end });
         Some(offer)

@@ -98,7 +98,7 @@ impl Acd {
 
     /// Asked when a caller finds no agent: on coming, after a ring in vain, when time or the queue's hours may have changed the answer.
     pub(super) fn ask_overflow(&mut self, now: Moment, call: CallId) {
-        while let Some(caller) = self.callers.get(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) {
+        while let Some(caller) = self.callers.get(&call).filter(|caller| !caller.rings() && !caller.is_callback) {
             let Some((then, why)) = self.overflow_due(now, caller) else { break };
             match &then {
                 Then::Say(prompt) => self.command(Command::Say { call, prompt: prompt.clone() }),
@@ -179,7 +179,7 @@ impl Acd {
 
     /// When time alone may have made another line hold.
     fn set_next_look(&mut self, now: Moment, call: CallId) {
-        let Some(caller) = self.callers.get_mut(&call).filter(|caller| caller.offer.is_none() && !caller.is_callback) else {
+        let Some(caller) = self.callers.get_mut(&call).filter(|caller| !caller.rings() && !caller.is_callback) else {
             return;
         };
         let rules = &self.queues[caller.queue].rules.while_waiting.overflow;

@@ -40,7 +40,7 @@ pub(super) struct Queue {
     pub listed: bool,
     /// Callers to whom no phone rings, the next one first.
     pub waiting: Line,
-    /// Callers whose offer rings.
+    /// Callers for whom phones ring.
     pub offered: u32,
     /// Of both, those who are not on the line: callbacks that seek an agent.
     pub callbacks: u32,
@@ -87,8 +87,8 @@ pub(super) struct Caller {
     pub rank: Rank,
     /// When the caller came to this queue; the time of entry may be earlier.
     pub joined: Moment,
-    /// The offer that rings for the caller; without one the caller stands in the queue's order.
-    pub offer: Option<OfferId>,
+    /// The offers that ring for the caller, in the order made; without one the caller stands in the queue's order.
+    pub offers: Vec<OfferId>,
     /// Who missed an offer for this caller last.
     pub missed_by: Option<AgentNo>,
     pub announce_at: Option<Moment>,
@@ -123,6 +123,11 @@ pub(super) struct Told {
 }
 
 impl Caller {
+    /// Some phone rings for the caller.
+    pub fn rings(&self) -> bool {
+        !self.offers.is_empty()
+    }
+
     /// As one who comes to this queue now; the rank and who missed them stay.
     pub fn comes_to(&mut self, queue: QueueNo, now: Moment) {
         (self.queue, self.joined, self.stage) = (queue, now, Stage::default());

@@ -33,6 +33,7 @@ impl Acd {
         self.callers_follow_the_rules(now);
         self.callbacks_follow_the_rules(now);
         self.ready_agents_take_callers(now);
+        self.lent_phones_go_to_who_waits(now);
         let calls: Vec<CallId> = self.callers.keys().copied().collect();
         for call in calls {
             self.ask_overflow(now, call);
@@ -53,7 +54,7 @@ impl Acd {
                 && !self.callbacks.waits_in_order(offer.call)
             {
                 self.callback_found_nobody(now, offer.call);
-            } else if let Some(caller) = self.callers.get(&offer.call) {
+            } else if let Some(caller) = self.callers.get(&offer.call).filter(|caller| !caller.rings()) {
                 self.queues[caller.queue].waiting.insert(caller.stage, caller.rank);
             }
             if let State::Offered { then, idle, .. } = &self.agents[offer.agent].state {
@@ -115,6 +116,10 @@ impl Acd {
         loop {
             let before = ready.len();
             ready.retain(|(idle, no)| {
+                // Another's phone may have brought this one to ring as well.
+                if !matches!(self.agents[*no].state, State::Ready { .. }) {
+                    return false;
+                }
                 let postponed = self.others_may_take_the_missed(now, *no);
                 if !postponed {
                     self.agent_goes_on_idle_since(now, *no, Wish::Work, *idle);

@@ -4,7 +4,7 @@ use super::{Acd, Violation};
 use sha2::{Digest, Sha256};
 
 /// Counts changes of the state's shape; a snapshot of another shape is refused, and the journal replayed from the start.
-const SNAPSHOT_SHAPE: u8 = 4;
+const SNAPSHOT_SHAPE: u8 = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {

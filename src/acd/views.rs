@@ -14,7 +14,7 @@ impl Acd {
         let mut callbacks: BTreeMap<_, u32> = BTreeMap::new();
         for caller in self.callers.values() {
             if caller.is_callback {
-                *callbacks.entry(caller.queue).or_default() += u32::from(caller.offer.is_none());
+                *callbacks.entry(caller.queue).or_default() += u32::from(!caller.rings());
                 continue;
             }
             let since = longest.entry(caller.queue).or_insert(caller.rank.entered);
@@ -53,7 +53,7 @@ impl Acd {
     /// The place in the queue, 1 = next; a caller for whom a phone rings is at 1. `None` for who does not wait.
     pub fn position_of(&self, call: CallId) -> Option<u32> {
         let caller = self.callers.get(&call)?;
-        Some(if caller.offer.is_some() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
+        Some(if caller.rings() { 1 } else { self.queues[caller.queue].position(&caller.rank) })
     }
 
     /// How long a caller who has just come may expect to wait: what would be announced. `None` while nothing is known.

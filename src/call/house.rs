@@ -238,6 +238,7 @@ impl House {
                     prefers: queue.prefers.as_ref().map(|prefers| prefers.0.clone()),
                     reserves_after: some(queue.reserves_after),
                     agents: queue.agents,
+                    more_phones: queue.ring_at_once.saturating_sub(1),
                 },
                 while_waiting: acd::WhileWaiting {
                     overflow: queue.overflow.iter().map(overflow).collect(),

@@ -44,8 +44,8 @@ struct KeptCall {
 }
 
 /// Count changes of each part's shape; a part of another shape is not read.
-const FOLDS_SHAPE: u8 = 3;
-const CALLS_SHAPE: u8 = 2;
+const FOLDS_SHAPE: u8 = 4;
+const CALLS_SHAPE: u8 = 3;
 /// Of the whole; for good.
 const SNAPSHOT_SHAPE: u8 = 4;
 

@@ -83,7 +83,7 @@ impl Conductor {
         let ids: Vec<CallId> = self.calls.keys().copied().collect();
         for id in ids {
             let Some(call) = self.calls.get(&id) else { continue };
-            let (waits, ring, (priority, urgent)) = (call.talk.waits_in().cloned(), call.talk.ring(), call.rank);
+            let (waits, rings, (priority, urgent)) = (call.talk.waits_in().cloned(), call.talk.rings(), call.rank);
             match (waits, self.acd.stands(id)) {
                 (None, None) => {}
                 (None, Some(_)) => {
@@ -93,11 +93,11 @@ impl Conductor {
                     self.work.push_back(Work::Talk(id, talk::Event::CalledOff));
                 }
                 (Some(queue), None) => self.queue_caller(id, queue, priority, urgent),
-                (Some(queue), Some(offer)) => {
-                    if let Some(former) = ring.filter(|ring| offer.as_ref().is_none_or(|(offer, _)| offer != ring)) {
-                        self.work.push_back(Work::Talk(id, talk::Event::OfferWithdrawn { offer: former }));
+                (Some(queue), Some(offers)) => {
+                    for former in rings.iter().filter(|ring| offers.iter().all(|(offer, _)| offer != *ring)) {
+                        self.work.push_back(Work::Talk(id, talk::Event::OfferWithdrawn { offer: *former }));
                     }
-                    if let Some((offer, agent)) = offer.filter(|(offer, _)| ring != Some(*offer)) {
+                    for (offer, agent) in offers.into_iter().filter(|(offer, _)| !rings.contains(offer)) {
                         let (leg, auto_answer) = (self.ids.leg(), self.house.auto_answer(&agent, &queue));
                         self.work.push_back(Work::Talk(id, talk::Event::OfferMade { offer, leg, agent, auto_answer }));
                     }

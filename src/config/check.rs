@@ -197,6 +197,7 @@ fn queues(file: &mut File, regions: &[Region], calendars: &[Calendar], routes: &
             queue.value.requires = Requires(Requirement::AtLeast(skill, 1));
         }
         requirements_fit(file, queue);
+        phones_at_once_fit(file, queue);
         if queue.value.target.is_zero() {
             file.complain(queue.place("target_s"), "a target of 0 s cannot be weighed against others; write at least 1");
         }
@@ -774,6 +775,17 @@ fn flapping(file: &mut File) -> Option<Flapping> {
         }
     }
     Some(flapping.value)
+}
+
+/// Each phone that rings takes a port of the agents' range and an INVITE.
+const MOST_AT_ONCE: u32 = 20;
+
+fn phones_at_once_fit(file: &mut File, queue: &Placed<Queue>) {
+    let phones = queue.value.ring_at_once;
+    if !(1..=MOST_AT_ONCE).contains(&phones) {
+        let message = format!("`ring_at_once` is {phones}; write 1 (one phone after the other) to {MOST_AT_ONCE}");
+        file.complain(queue.place("ring_at_once"), message);
+    }
 }
 
 fn requirements_fit(file: &mut File, queue: &Placed<Queue>) {

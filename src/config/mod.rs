@@ -309,6 +309,9 @@ pub struct Queue {
     pub reserves_after: Duration,
     /// Which free agent a caller gets; the policy's own way if left out.
     pub agents: Option<AgentOrder>,
+    /// So many phones ring for one caller at a time, where so many agents are free; who answers first has the caller.
+    #[serde(default = "number::<1>")]
+    pub ring_at_once: u32,
     #[serde(rename = "target_s", with = "seconds", default = "secs::<30>")]
     pub target: Duration,
     #[serde(default)]

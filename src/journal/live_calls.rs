@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LiveCalls {
     calls: BTreeMap<CallId, LiveCall>,
-    offers: BTreeMap<OfferId, CallId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +23,6 @@ pub struct LiveCall {
     pub theme: Option<String>,
     pub stage: Stage,
     pub since: Moment,
-    /// An agent's phone rings for it.
-    pub offer: Option<(OfferId, AgentId)>,
     /// The file that is being recorded.
     pub recording: Option<String>,
     /// The booking core is due to have the case, or has it.
@@ -75,7 +72,6 @@ impl LiveCall {
             theme: None,
             stage: Stage::Robot,
             since: at,
-            offer: None,
             recording: None,
             handed_off: false,
             talked: false,
@@ -135,19 +131,6 @@ impl LiveCalls {
                 self.change(*call, |live| live.rank = (*priority, *urgent));
             }
             Fact::QueueLeft { call, .. } => self.stage(*call, at, Stage::Robot),
-            Fact::OfferMade { offer, call, agent, .. } => {
-                self.change(*call, |live| live.offer = Some((*offer, agent.clone())));
-                if self.calls.contains_key(call) {
-                    self.offers.insert(*offer, *call);
-                }
-            }
-            Fact::OfferEnded { offer, .. } => {
-                if let Some(call) = self.offers.remove(offer) {
-                    self.change(call, |live| {
-                        live.offer.take_if(|(open, _)| open == offer);
-                    });
-                }
-            }
             Fact::TalkStarted { call, agent, queue } => {
                 self.stage(*call, at, Stage::Talking { agent: agent.clone(), queue: queue.clone() });
                 self.change(*call, |live| live.talked = true);
@@ -163,11 +146,11 @@ impl LiveCalls {
                 self.change(*call, |live| live.recording = None)
             }
             Fact::CallEnded { call, .. } => {
-                if let Some(LiveCall { offer: Some((offer, _)), .. }) = self.calls.remove(call) {
-                    self.offers.remove(&offer);
-                }
+                self.calls.remove(call);
             }
             Fact::Unreachable { .. }
+            | Fact::OfferMade { .. }
+            | Fact::OfferEnded { .. }
             | Fact::CallbackOpened { .. }
             | Fact::CallbackRepeated { .. }
             | Fact::CallbackTaken { .. }
@@ -222,7 +205,7 @@ impl LiveCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{OfferEnd, QueueLeft};
+    use crate::facts::QueueLeft;
     use uuid::Uuid;
 
     const CALL: CallId = CallId(Uuid::from_u128(1));
@@ -249,20 +232,6 @@ mod tests {
         assert_eq!(outcome(&fold), Outcome::Served);
         fold.apply(&at(9, queued()));
         assert_eq!(outcome(&fold), Outcome::Cut, "talked before, waiting for a second agent");
-    }
-
-    #[test]
-    fn an_open_offer_is_known_until_it_ends() {
-        let mut fold = entered();
-        fold.apply(&at(2, queued()));
-        let offer = OfferId(7);
-        fold.apply(&at(
-            3,
-            Fact::OfferMade { offer, call: CALL, agent: AGENT.into(), queue: "therapy".into(), why: String::new() },
-        ));
-        assert_eq!(fold.get(CALL).unwrap().offer, Some((offer, AGENT.into())));
-        fold.apply(&at(4, Fact::OfferEnded { offer, end: OfferEnd::Withdrawn }));
-        assert_eq!(fold.get(CALL).unwrap().offer, None);
     }
 
     #[test]

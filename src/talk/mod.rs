@@ -71,7 +71,8 @@ enum Stage {
     Waiting {
         since: Moment,
         queue: QueueId,
-        ring: Option<Ring>,
+        /// The agents' phones that ring; who answers first has the citizen.
+        rings: Vec<Ring>,
         robot: bool,
     },
     Talking {
@@ -167,7 +168,7 @@ impl Talk {
     /// A call to a citizen who is owed one: an agent of this queue first, then the citizen by the leg `citizen`.
     pub fn calling_back(call: CallId, citizen: LegId, queue: QueueId, how: CalledBack, now: Moment) -> Self {
         let CalledBack { recorded, rings } = how;
-        let stage = Stage::Waiting { since: now, queue, ring: None, robot: false };
+        let stage = Stage::Waiting { since: now, queue, rings: Vec::new(), robot: false };
         let out = Some(Out::Unreached { rang: false, rings });
         Self { out, recording: recorded, may_record: recorded, stage, ..Self::new(call, citizen, now) }
     }
@@ -261,8 +262,8 @@ impl Talk {
     pub fn stage_word(&self) -> &'static str {
         match &self.stage {
             Stage::Robot => "robot",
-            Stage::Waiting { ring: None, .. } => "waiting",
-            Stage::Waiting { ring: Some(_), .. } => "ringing",
+            Stage::Waiting { rings, .. } if rings.is_empty() => "waiting",
+            Stage::Waiting { .. } => "ringing",
             Stage::Talking { .. } => "talking",
             Stage::Routing { .. } => "transferring",
             Stage::Recalling { .. } => "recalling",
@@ -276,16 +277,17 @@ impl Talk {
 
     /// Every leg this talk believes to stand or to be dialled.
     pub fn legs(&self) -> Vec<LegId> {
-        let other = match &self.stage {
-            Stage::Waiting { ring, .. } if self.is_unreached() => return ring.iter().map(|ring| ring.leg).collect(),
-            Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.leg),
-            Stage::Talking { partner } => Some(partner.leg()),
-            Stage::Routing { step, .. } => Some(step.leg),
+        let rung = |rings: &[Ring]| rings.iter().map(|ring| ring.leg).collect();
+        let others: Vec<LegId> = match &self.stage {
+            Stage::Waiting { rings, .. } if self.is_unreached() => return rung(rings),
+            Stage::Waiting { rings, .. } => rung(rings),
+            Stage::Talking { partner } => vec![partner.leg()],
+            Stage::Routing { step, .. } => vec![step.leg],
             Stage::Recalling { leg, recall, .. } => return vec![*leg, *recall],
-            Stage::Robot => None,
+            Stage::Robot => Vec::new(),
             Stage::Over => return Vec::new(),
         };
-        std::iter::once(self.citizen).chain(other).collect()
+        std::iter::once(self.citizen).chain(others).collect()
     }
 
     /// Nobody but the robot speaks to the citizen.
@@ -316,11 +318,11 @@ impl Talk {
         }
     }
 
-    /// The offer in the air.
-    pub fn ring(&self) -> Option<OfferId> {
+    /// The offers in the air.
+    pub fn rings(&self) -> Vec<OfferId> {
         match &self.stage {
-            Stage::Waiting { ring, .. } => ring.as_ref().map(|ring| ring.offer),
-            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => None,
+            Stage::Waiting { rings, .. } => rings.iter().map(|ring| ring.offer).collect(),
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => Vec::new(),
         }
     }
 
@@ -342,14 +344,12 @@ impl Talk {
         self.stage == Stage::Over
     }
 
-    /// The agent who talks or is rung.
+    /// The agent who talks, or of those who are rung the first.
     pub fn agent(&self) -> Option<&AgentId> {
         match &self.stage {
-            Stage::Waiting { ring: Some(ring), .. } => Some(&ring.agent),
+            Stage::Waiting { rings, .. } => rings.first().map(|ring| &ring.agent),
             Stage::Talking { partner: Partner::Agent { agent, .. } } | Stage::Recalling { agent, .. } => Some(agent),
-            Stage::Robot | Stage::Waiting { ring: None, .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => {
-                None
-            }
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Over => None,
         }
     }
 
@@ -444,11 +444,9 @@ impl Talk {
     fn callback_booked(&mut self, queue: QueueId, booking: Booking) {
         match self.stage.clone() {
             Stage::Robot => {}
-            Stage::Waiting { ring, robot: true, .. } => {
+            Stage::Waiting { rings, robot: true, .. } => {
                 self.push(Command::CallerLeft { why: QueueLeft::CallbackBooked });
-                if let Some(ring) = ring {
-                    self.hang_up(ring.leg);
-                }
+                self.stop_ringing(rings);
                 self.stage = Stage::Robot;
             }
             Stage::Waiting { .. } | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => {
@@ -467,11 +465,9 @@ impl Talk {
         };
         match self.stage.clone() {
             Stage::Robot => self.push(Command::RobotDone),
-            Stage::Waiting { ring, robot, .. } => {
+            Stage::Waiting { rings, robot, .. } => {
                 self.push(Command::CallerLeft { why });
-                if let Some(ring) = ring {
-                    self.hang_up(ring.leg);
-                }
+                self.stop_ringing(rings);
                 if robot {
                     self.push(Command::RobotDone);
                 }
@@ -516,17 +512,20 @@ impl Talk {
             self.push(Command::PauseRecord { leg: self.citizen, paused: !recorded });
         }
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Robot => Stage::Waiting { since: now, queue, ring: None, robot: true },
+            Stage::Robot => Stage::Waiting { since: now, queue, rings: Vec::new(), robot: true },
             // Another queue: the caller keeps the time waited.
-            Stage::Waiting { since, ring, robot, .. } => Stage::Waiting { since, queue, ring, robot },
+            Stage::Waiting { since, rings, robot, .. } => Stage::Waiting { since, queue, rings, robot },
             other @ (Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over) => other,
         };
     }
 
     fn offer_made(&mut self, ring: Ring, auto_answer: bool) {
-        if let Stage::Waiting { queue, ring: air @ None, .. } = &mut self.stage {
+        let callback = self.is_unreached();
+        if let Stage::Waiting { queue, rings, .. } = &mut self.stage
+            && rings.iter().all(|other| other.offer != ring.offer && other.agent != ring.agent && !callback)
+        {
             let dial = Command::DialAgent { leg: ring.leg, agent: ring.agent.clone(), queue: queue.clone(), auto_answer };
-            *air = Some(ring);
+            rings.push(ring);
             self.push(dial);
         }
     }
@@ -538,11 +537,9 @@ impl Talk {
     }
 
     fn overflowed(&mut self, now: Moment) {
-        if let Stage::Waiting { robot, ring, .. } = &mut self.stage {
-            let robot = *robot;
-            if let Some(ring) = ring.take() {
-                self.hang_up(ring.leg);
-            }
+        if let Stage::Waiting { robot, rings, .. } = &mut self.stage {
+            let (robot, rings) = (*robot, std::mem::take(rings));
+            self.stop_ringing(rings);
             if robot {
                 self.stage = Stage::Robot;
             } else {
@@ -553,19 +550,17 @@ impl Talk {
     }
 
     fn leaves_queue(&mut self, why: QueueLeft) {
-        if let Stage::Waiting { ring, robot: true, .. } = &mut self.stage {
-            let ring = ring.take();
+        if let Stage::Waiting { rings, robot: true, .. } = &mut self.stage {
+            let rings = std::mem::take(rings);
             self.stage = Stage::Robot;
             self.push(Command::CallerLeft { why });
-            if let Some(ring) = ring {
-                self.hang_up(ring.leg);
-            }
+            self.stop_ringing(rings);
         }
     }
 
     /// A talk was broken off or a transfer failed: first in the queue again, with an apology.
     fn queue_again(&mut self, now: Moment, queue: QueueId) {
-        self.stage = Stage::Waiting { since: now, queue: queue.clone(), ring: None, robot: false };
+        self.stage = Stage::Waiting { since: now, queue: queue.clone(), rings: Vec::new(), robot: false };
         self.push(Command::Say { leg: self.citizen, prompt: PromptId::from(Self::APOLOGY) });
         self.push(Command::QueueAgain { queue });
     }
@@ -591,13 +586,8 @@ impl Talk {
 
     fn take_ring(&mut self, is_meant: impl Fn(&Ring) -> bool) -> Option<Ring> {
         match &mut self.stage {
-            Stage::Waiting { ring, .. } if ring.as_ref().is_some_and(is_meant) => ring.take(),
-            Stage::Waiting { .. }
-            | Stage::Robot
-            | Stage::Talking { .. }
-            | Stage::Routing { .. }
-            | Stage::Recalling { .. }
-            | Stage::Over => None,
+            Stage::Waiting { rings, .. } => rings.iter().position(is_meant).map(|at| rings.remove(at)),
+            Stage::Robot | Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => None,
         }
     }
 
@@ -673,22 +663,10 @@ impl Talk {
     }
 
     fn leg_answered(&mut self, now: Moment, leg: LegId) {
+        if let Some(ring) = self.take_ring(|ring| ring.leg == leg) {
+            return self.agent_answered(now, ring);
+        }
         match self.stage.clone() {
-            Stage::Waiting { queue, ring: Some(ring), .. } if ring.leg == leg && self.is_unreached() => {
-                self.push(Command::OfferAnswered { offer: ring.offer });
-                self.push(Command::Ringback { leg });
-                self.push(Command::DialCitizen { leg: self.citizen });
-                let (agent, recall) = (ring.agent, self.citizen);
-                let rings = if let Some(Out::Unreached { rings, .. }) = self.out { rings } else { Self::RECALL };
-                self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + rings };
-            }
-            Stage::Waiting { queue, ring: Some(ring), robot, .. } if ring.leg == leg => {
-                if robot {
-                    self.push(Command::RobotDone);
-                }
-                self.push(Command::OfferAnswered { offer: ring.offer });
-                self.talk_with(Partner::Agent { agent: ring.agent, leg, queue });
-            }
             Stage::Routing { step, back, .. } if step.leg == leg => {
                 if back == Back::Robot {
                     self.push(Command::RobotDone);
@@ -709,6 +687,28 @@ impl Talk {
             | Stage::Routing { .. }
             | Stage::Recalling { .. }
             | Stage::Over => self.hang_up(leg),
+        }
+    }
+
+    /// Who answers first has the citizen, or calls them back; the other phones are told that it was not for want of them.
+    fn agent_answered(&mut self, now: Moment, ring: Ring) {
+        let Stage::Waiting { queue, rings, robot, .. } = &mut self.stage else { return };
+        let (queue, others, robot) = (queue.clone(), std::mem::take(rings), *robot);
+        let Ring { offer, leg, agent } = ring;
+        if robot {
+            self.push(Command::RobotDone);
+        }
+        self.push(Command::OfferAnswered { offer });
+        for other in others {
+            self.push(Command::HangUp { leg: other.leg, elsewhere: true });
+        }
+        if let Some(Out::Unreached { rings, .. }) = self.out {
+            self.push(Command::Ringback { leg });
+            self.push(Command::DialCitizen { leg: self.citizen });
+            let recall = self.citizen;
+            self.stage = Stage::Recalling { agent, leg, queue, recall, until: now + rings };
+        } else {
+            self.talk_with(Partner::Agent { agent, leg, queue });
         }
     }
 
@@ -744,7 +744,7 @@ impl Talk {
     /// Another leg than the citizen's is gone, by BYE or (`lost`) without a word.
     fn other_gone(&mut self, now: Moment, leg: LegId, lost: bool) {
         match self.stage.clone() {
-            Stage::Waiting { ring: Some(ring), .. } if ring.leg == leg => self.leg_refused(now, leg, 503),
+            Stage::Waiting { rings, .. } if rings.iter().any(|ring| ring.leg == leg) => self.leg_refused(now, leg, 503),
             Stage::Routing { step, .. } if step.leg == leg => self.route_ended(now, leg, RouteEnd::Failed),
             Stage::Talking { partner: Partner::Agent { agent, leg: partner, queue } } if partner == leg => {
                 let by = if lost { Party::Network } else { Party::Agent };
@@ -811,11 +811,9 @@ impl Talk {
             Stage::Robot => {}
             // Nobody could take the citizen back if the route does not answer; the callback task will.
             Stage::Waiting { robot: false, .. } => return self.stop(now),
-            Stage::Waiting { ring, .. } => {
+            Stage::Waiting { rings, .. } => {
                 self.push(Command::CallerLeft { why: QueueLeft::Transferred });
-                if let Some(ring) = ring {
-                    self.hang_up(ring.leg);
-                }
+                self.stop_ringing(rings);
             }
             Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over => return,
         }
@@ -865,6 +863,12 @@ impl Talk {
     }
 
     // ---- small words ----
+
+    fn stop_ringing(&mut self, rings: Vec<Ring>) {
+        for ring in rings {
+            self.hang_up(ring.leg);
+        }
+    }
 
     fn push(&mut self, command: Command) {
         self.commands.push_back(command);

@@ -84,7 +84,7 @@ impl Walk {
             4..=6 => Event::OfferMade {
                 offer: OfferId(self.roll(5)),
                 leg: self.new_leg(),
-                agent: AgentId::from("A1"),
+                agent: AgentId::from(["A1", "A2", "A3"][self.roll(3) as usize]),
                 auto_answer: false,
             },
             7 => Event::OfferWithdrawn { offer: OfferId(self.roll(5)) },

@@ -28,6 +28,7 @@ mod raw;
 mod recording;
 mod restart;
 mod rush;
+mod several;
 mod sipp;
 mod takeover;
 mod talk;
