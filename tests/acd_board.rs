@@ -52,6 +52,17 @@ fn the_board_lists_who_is_in_the_rules_and_who_still_talks() {
 }
 
 #[test]
+fn a_closed_queue_is_shown_as_closed() {
+    let mut floor = Floor::new();
+    let closed = |floor: &Floor| floor.acd.queues().next().unwrap().closed;
+    assert!(!closed(&floor));
+    for open in [false, true] {
+        floor.tell(1, Event::QueueOpens { queue: QueueId::from("therapy"), open });
+        assert_eq!(closed(&floor), !open);
+    }
+}
+
+#[test]
 fn tasks_are_listed_by_region_with_the_last_call() {
     let mut floor = Floor::new();
     let missed = |no, region, person, outcome| {

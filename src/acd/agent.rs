@@ -223,28 +223,30 @@ impl Agent {
 
     /// Counts the miss, and says what its reason means for the agent.
     fn judge_miss(&mut self, reason: MissReason, policy: MissPolicy) -> AfterMiss {
+        let word = match reason {
+            MissReason::NoAnswer => "no_answer",
+            MissReason::Busy => "busy",
+            MissReason::Rejected => "rejected",
+            MissReason::Unregistered | MissReason::Unreachable => "unreachable",
+        };
         self.missed += 1;
         if policy.counts {
             self.misses_in_a_row = self.misses_in_a_row.saturating_add(1);
         }
         if policy.counts && self.misses_to_break > 0 && self.misses_in_a_row >= self.misses_to_break {
             self.misses_in_a_row = 0;
+            // An empty chair; what else the phone says is the reason of the break too.
+            let why = if reason == MissReason::NoAnswer { "missed_offers" } else { word };
             return match self.always_ready {
-                true => AfterMiss::Pause("missed_offers", UNATTENDED_BREAK),
-                false => AfterMiss::Break("missed_offers"),
+                true => AfterMiss::Pause(why, UNATTENDED_BREAK),
+                false => AfterMiss::Break(why),
             };
         }
-        let word = match reason {
-            MissReason::NoAnswer => "no_answer",
-            MissReason::Busy => "busy",
-            MissReason::Rejected => "rejected",
-            // A static contact registers never: it is tried again like a phone that fails.
-            MissReason::Unregistered if !self.always_ready => {
-                self.reachable = false;
-                return AfterMiss::Unreachable;
-            }
-            MissReason::Unregistered | MissReason::Unreachable => "unreachable",
-        };
+        // A static contact registers never: it is tried again like a phone that fails.
+        if reason == MissReason::Unregistered && !self.always_ready {
+            self.reachable = false;
+            return AfterMiss::Unreachable;
+        }
         let rest = if policy.longest_rest > policy.rest {
             let doubled = policy.rest.saturating_mul(1 << self.failures_in_a_row.min(16));
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);

@@ -452,8 +452,8 @@ pub struct AgentRules {
     pub skills: BTreeMap<Skill, u8>,
     /// Reachable and ready from the first moment, without a registration or a sign-in (static contacts of a bench).
     pub always_ready: bool,
-    /// Missed offers in a row after which the agent is put on a break (reason `missed_offers`), so that callers do not ring an
-    /// empty chair. 0 = never.
+    /// Missed offers in a row after which the agent is put on a break (reason `missed_offers`, or what the phone said if it was not
+    /// silent), so that callers do not ring an empty chair. 0 = never.
     pub misses_to_break: u8,
     /// Joins a queue only for callers who have waited its `reserves_after`.
     pub reserve: bool,
@@ -545,4 +545,6 @@ pub struct QueueView {
     pub target: Duration,
     /// Ready agents with the skills for it.
     pub ready_agents: u32,
+    /// Out of its hours.
+    pub closed: bool,
 }

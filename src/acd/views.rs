@@ -28,6 +28,7 @@ impl Acd {
             longest_since: longest.get(&no).copied(),
             target: queue.rules.target,
             ready_agents: self.groups.staff(no).ready,
+            closed: queue.rules.while_waiting.closed,
         })
     }
 

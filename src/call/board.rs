@@ -53,6 +53,7 @@ impl Conductor {
             longest_wait_ms: queue.longest_since.map_or(0, |since| self.now.since(since).as_millis() as u64),
             target_ms: queue.target.as_millis() as u64,
             ready_agents: queue.ready_agents,
+            closed: queue.closed,
         });
         queues.collect()
     }

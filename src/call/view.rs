@@ -40,6 +40,8 @@ pub struct Queue {
     pub ready_agents: u32,
     /// For who would come now: four of five are answered within it. `null` while too little is known, or nobody is on duty.
     pub wait_estimate_ms: Option<u64>,
+    /// Out of its hours.
+    pub closed: bool,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]

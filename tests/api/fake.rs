@@ -107,6 +107,7 @@ pub fn morning(now: u64) -> Board {
         longest_wait_ms: wait_s * 1000,
         target_ms: target_s * 1000,
         ready_agents,
+        closed: false,
         wait_estimate_ms: Some(target_s * 1000),
     };
     let agent = |agent: &str, state: &str, reason: Option<&str>, since_s: u64| Agent {
