@@ -158,3 +158,31 @@ pub(super) fn why(now: Moment, agent: &str, last: LastAgent) -> String {
         None => "was cut off in a talk with them".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acd::agent::Agents;
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_talk_is_forgotten_after_its_time_and_the_oldest_go_first_when_there_are_too_many() {
+        let mut agents = Agents::default();
+        let agent = agents.known_or_new(&"a1".into(), Moment::ZERO);
+        let person = |no: usize| PersonId(Uuid::from_u128(no as u128));
+        let mut last = LastAgents::default();
+        last.rules.within = Duration::from_secs(100);
+        for (no, at) in [(1, 0), (2, 50), (3, 100)] {
+            last.spoke(Moment::from_secs(at), person(no), agent);
+        }
+        assert_eq!(last.talks.keys().copied().collect::<Vec<_>>(), [person(2), person(3)]);
+        let now = Moment::from_secs(101);
+        for no in 4..=MOST_REMEMBERED + 1 {
+            last.spoke(now, person(no), agent);
+        }
+        assert_eq!((last.talks.len(), last.of(now, person(2)).is_some()), (MOST_REMEMBERED, true));
+        last.spoke(now, person(MOST_REMEMBERED + 2), agent);
+        assert_eq!((last.talks.len(), last.of(now, person(2)).is_some()), (MOST_REMEMBERED, false));
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::deadlines::Timer;
 use super::queue::{Caller, Queue, QueueNo};
-use super::{Acd, Command, QueueRules};
+use super::{Acd, Command, FIRST, QueueRules};
 use crate::clock::Moment;
 use crate::facts::{Fact, QueueLeft};
 use crate::ids::{CallId, PromptId, QueueId, RouteId};
@@ -140,7 +140,9 @@ impl Acd {
         match &rule.then {
             Then::Say(_) | Then::PromiseCallback => !caller.said.contains(&rule.then),
             Then::Queue(to) => *to != queue.id && self.queues.listed(to).is_some_and(|to| self.takes(to, caller)),
-            Then::Route(_) | Then::Robot => true,
+            Then::Route(_) => true,
+            // Who was in a talk already has no robot any more; only if nobody is there to wait for, the callback they are owed is better.
+            Then::Robot => caller.rank.priority.0 != FIRST || rule.when.closed || rule.when.no_agents,
         }
     }
 
