@@ -138,8 +138,10 @@ impl Scene {
     }
 
     fn happens(&mut self, what: &str) -> Said<()> {
-        if what == "the engine starts anew" {
-            return self.send(Event::EngineStarted { epoch: 2, kept: Default::default() });
+        if let Some(keeping) = what.strip_prefix("the engine starts anew") {
+            let kept =
+                keeping.trim_start_matches(", keeping").split_whitespace().map(|call| self.call(call)).collect::<Said<_>>()?;
+            return self.send(Event::EngineStarted { epoch: 2, kept });
         }
         let words: Vec<&str> = what.split_whitespace().collect();
         if let ["task", task, "tried", "by", "hand:", end] = words[..] {
@@ -230,7 +232,7 @@ impl Scene {
             outcome: word::<Outcome>(outcome)?,
             after: seconds(secs)?,
             queue: value("in").map(|queue| QueueId::from(*queue)),
-            way: Way { trunk: "city".into(), dialled: "122".into() },
+            way: Way { trunk: "city".into(), dialled: value("dialled").map_or("122", |number| number).to_owned() },
             booked: more
                 .iter()
                 .position(|word| *word == "books")
@@ -373,11 +375,11 @@ impl Scene {
             }
             Fact::CallbackTaken { task, agent } => ("callbacks", format!("{task} taken by {agent}")),
             Fact::CallbackClosed { task, how } => ("callbacks", format!("{task} closed: {}", said(&how))),
-            Fact::CallbackBegan { task, call, .. } => {
+            Fact::CallbackBegan { task, call, dialled, .. } => {
                 // `task1.2`: for the second time an agent is sought for it.
                 let nth = (1..).find(|nth| CallId::of_callback(task, *nth) == call).unwrap();
                 self.calls.insert(call, format!("{task}.{nth}"));
-                ("calls out", format!("{task}.{nth} begins"))
+                ("calls out", format!("{task}.{nth} begins as {dialled}"))
             }
             Fact::CallbackPromised { task, booking, by, .. } => {
                 let booked = booking.map_or("nothing".to_owned(), |booking| said(&booking));
@@ -441,6 +443,7 @@ fn queue_part(queue: &mut QueueRules, part: &str) -> Said<()> {
         ["reserves", "after", secs, "s"] => queue.seek.reserves_after = Some(seconds(secs)?),
         ["rings", phones, "at", "once"] => queue.seek.more_phones = number(phones)? as u32 - 1,
         ["agents", order] => queue.seek.agents = Some(word(order)?),
+        ["region", region] => queue.region = RegionId(number(region)? as u16),
         ["target", secs, "s"] => queue.target = seconds(secs)?,
         ["priority", level] => queue.priority = number(level)? as u8,
         ["at", "most", limit] => queue.max_waiting = number(limit)? as u32,

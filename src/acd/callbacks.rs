@@ -428,12 +428,15 @@ mod tests {
         assert_eq!(rules.next_open(RegionId(22), hour(1)), hour(2), "eight in Barnaul");
         assert_eq!(rules.next_open(RegionId(22), hour(14)), hour(26), "nine in the evening there");
         assert_eq!(rules.next_open(RegionId(0), hour(14)), hour(14));
+        let last_second = Moment::from_secs(hour(9).as_unix_seconds() - 1);
+        assert_eq!([last_second, hour(9), hour(21)].map(|at| rules.next_open(RegionId(0), at)), [hour(9), hour(9), hour(33)]);
     }
 
     #[test]
     fn a_promise_of_the_evening_is_kept_in_the_morning() {
         let rules = rules();
         assert_eq!(rules.promise(RegionId(0), hour(12)), hour(14));
+        assert_eq!(rules.promise(RegionId(0), hour(19)), hour(21), "to the last moment");
         assert_eq!(rules.promise(RegionId(0), hour(20)), hour(24 + 10), "an hour today, an hour tomorrow");
         assert_eq!(rules.promise(RegionId(0), hour(23)), hour(24 + 11));
     }
