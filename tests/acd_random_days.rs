@@ -139,6 +139,8 @@ struct NaiveFloor {
     reached: u32,
     /// Offers written down for which no phone was told to ring yet.
     unrung: BTreeSet<OfferId>,
+    /// Offers taken back whose phone was not told to stop yet.
+    rings_on: BTreeSet<OfferId>,
     /// The wait that a caller was told last.
     told: BTreeMap<CallId, Duration>,
     /// Whose call it is, with whom each person spoke last, and whom a caller may therefore wait for.
@@ -555,6 +557,7 @@ impl Day {
         self.floor.ripe = self.floor.callers.keys().map(|call| (*call, self.ripe(*call))).collect();
         let place = format!("seed {} step {}", self.seed, self.step);
         assert!(self.floor.unrung.is_empty(), "{place}: an offer for which no phone rings");
+        assert!(self.floor.rings_on.is_empty(), "{place}: a phone rings on for nobody");
         self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
         self.nobody_is_free_for_who_waits(&place);
         self.holds_are_bounded(&place);
@@ -576,6 +579,7 @@ impl Day {
                 let known =
                     floor.old_offers.last() == Some(&offer) || floor.offers.get(&offer).is_some_and(|(of, _)| *of == call);
                 assert!(known, "{place}: withdraws what does not ring");
+                floor.rings_on.remove(&offer);
             }
             Command::Announce { call, position, wait, fewer_agents } => {
                 assert!(floor.callers[&call].phones == 0, "{place}: talks over a ring");
@@ -662,6 +666,7 @@ impl Day {
                     }
                 }
                 if end == OfferEnd::Withdrawn {
+                    self.floor.rings_on.insert(offer);
                     self.floor.missed_by.remove(&call);
                 }
             }
