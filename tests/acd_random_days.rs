@@ -561,6 +561,9 @@ impl Day {
         self.acd.check().unwrap_or_else(|violation| panic!("{place}: {violation}"));
         self.nobody_is_free_for_who_waits(&place);
         self.holds_are_bounded(&place);
+        let stands = |call: &CallId| self.floor.callers.contains_key(call);
+        let in_vain = self.floor.offers.values().find(|(call, agent)| stands(call) && !self.may_serve(agent, *call));
+        assert_eq!(in_vain, None, "{place}: rings at an agent who may not serve them");
         let waiting: u32 = self.acd.queues().map(|queue| queue.waiting + queue.offered).sum();
         let out = self.floor.offers.values().filter(|(call, _)| self.floor.calls_out.contains_key(call)).count();
         assert_eq!(waiting as usize, self.floor.callers.len() + out, "{place}: the board counts callers wrong");

@@ -208,6 +208,10 @@ impl Agent {
         (self.talked.as_micros() * 1_000_000 / on_duty.as_micros().max(1)) as u64
     }
 
+    pub fn talked_last_in(&self, call: CallId) -> bool {
+        self.last_talk.as_ref().is_some_and(|last| last.call == call)
+    }
+
     pub fn answered(&mut self) {
         self.served += 1;
         self.misses_in_a_row = 0;

@@ -72,6 +72,10 @@ impl Acd {
                 if let Some(person) = person {
                     self.takes_the_kept_place(now, person, &mut caller);
                 }
+                if caller.rank.priority.0 == FIRST {
+                    // Who was handed on, or whose agent vanished, goes to somebody else.
+                    caller.missed_by = self.agents.numbers().find(|no| self.agents[*no].talked_last_in(call));
+                }
                 if let Some(earlier) = earlier {
                     // Who changes the queue keeps the time waited.
                     (caller.rank.entered, caller.rank.place) = (earlier.rank.entered, earlier.rank.place);
@@ -146,7 +150,9 @@ impl Acd {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
         let stage = queue.stage_after(now.since(caller.rank.entered)).0;
         let closed = queue.rules.is_closed_for(&caller);
-        if queue.is_full() && !closed && !self.somebody_free(caller.queue, stage) {
+        // Who was in a talk already has been inside all the time.
+        let had_a_talk = caller.rank.priority.0 == FIRST;
+        if queue.is_full() && !closed && !had_a_talk && !self.somebody_free(caller.queue, stage) {
             let id = queue.id.clone();
             self.turn_away(call, id, QueueLeft::Full);
             return false;

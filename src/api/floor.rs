@@ -157,10 +157,12 @@ pub async fn wrap_up_code(
 #[serde(deny_unknown_fields)]
 pub struct TransferBody {
     /// Name of a `[[route]]` in the configuration.
-    route: String,
+    route: Option<String>,
+    /// Name of a `[[queue]]`.
+    queue: Option<String>,
 }
 
-/// The agent hands the talk to a route out of the house.
+/// The agent hands the talk to a route out of the house, or to another queue, where the citizen comes first.
 #[utoipa::path(post, path = "/api/v1/agents/{user}/transfer", tag = "floor", params(("user" = String, Path)),
     request_body = TransferBody, responses((status = 204), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn transfer(
@@ -168,8 +170,12 @@ pub async fn transfer(
     Path(user): Path<String>,
     Told(body): Told<TransferBody>,
 ) -> Result<StatusCode, Fault> {
-    let (agent, route) = (AgentId::from(user.as_str()), RouteId::from(body.route.as_str()));
-    house.done(|reply| Request::Transfer { agent, route, reply }).await
+    let agent = AgentId::from(user.as_str());
+    match (body.route, body.queue) {
+        (Some(route), None) => house.done(|reply| Request::Transfer { agent, route: RouteId::from(route.as_str()), reply }).await,
+        (None, Some(queue)) => house.done(|reply| Request::HandOn { agent, queue: QueueId::from(queue.as_str()), reply }).await,
+        (Some(_), Some(_)) | (None, None) => Err(Fault::invalid("a talk goes to one place", "name either `route` or `queue`")),
+    }
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -21,6 +21,12 @@ pub enum Request {
         route: RouteId,
         reply: Reply,
     },
+    /// The operator hands the talk to another queue of the house.
+    HandOn {
+        agent: AgentId,
+        queue: QueueId,
+        reply: Reply,
+    },
     TaskTaken {
         task: TaskId,
         agent: AgentId,

@@ -125,6 +125,7 @@ impl Conductor {
                 drop(reply.send(self.agent_overridden(agent, order, by, why)));
             }
             Request::Transfer { agent, route, reply } => drop(reply.send(self.agent_transfers(&agent, &route))),
+            Request::HandOn { agent, queue, reply } => drop(reply.send(self.agent_hands_on(&agent, queue))),
             Request::PauseRecording { agent, paused, reply } => drop(reply.send(self.pause_recording(&agent, paused))),
             Request::TaskTaken { task, agent, reply } => drop(reply.send(self.task_taken(task, agent))),
             Request::TaskClosed { task, how, reply } => drop(reply.send(self.task_closed(task, how))),
@@ -461,6 +462,19 @@ impl Conductor {
             return Err(Refusal::NotFound(format!("route {route}")));
         }
         self.work.push_back(Work::Talk(call, talk::Event::AgentTransfers { route: route.clone(), steps }));
+        Ok(())
+    }
+
+    fn agent_hands_on(&mut self, agent: &AgentId, queue: QueueId) -> Result<(), Refusal> {
+        let call = self.call_of_agent(agent)?;
+        if self.house.config.queue(&queue).is_none() {
+            return Err(Refusal::NotFound(format!("queue {queue}")));
+        }
+        if !self.acd.is_open(&queue) {
+            return Err(Refusal::Invalid(format!("queue {queue} is closed")));
+        }
+        let recorded = self.house.is_recorded(&queue);
+        self.work.push_back(Work::Talk(call, talk::Event::AgentHandsOn { queue, recorded }));
         Ok(())
     }
 

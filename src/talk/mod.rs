@@ -197,6 +197,7 @@ impl Talk {
             Event::Queued { queue, recorded } => self.queued(now, queue, recorded),
             Event::TransferWanted { route, steps } => self.transfer_wanted(now, route, steps),
             Event::AgentTransfers { route, steps } => self.agent_transfers(now, route, steps),
+            Event::AgentHandsOn { queue, recorded } => self.agent_hands_on(now, queue, recorded),
             Event::HangUpWanted { outcome } => self.finish(now, outcome),
             Event::OfferMade { offer, leg, agent, auto_answer } => self.offer_made(Ring { offer, leg, agent }, auto_answer),
             Event::OfferWithdrawn { offer } => self.offer_withdrawn(offer),
@@ -507,16 +508,21 @@ impl Talk {
     // ---- waiting and offers ----
 
     fn queued(&mut self, now: Moment, queue: QueueId, recorded: bool) {
-        self.may_record = recorded;
-        if self.recording {
-            self.push(Command::PauseRecord { leg: self.citizen, paused: !recorded });
-        }
+        self.records_if(recorded);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Robot => Stage::Waiting { since: now, queue, rings: Vec::new(), robot: true },
             // Another queue: the caller keeps the time waited.
             Stage::Waiting { since, rings, robot, .. } => Stage::Waiting { since, queue, rings, robot },
             other @ (Stage::Talking { .. } | Stage::Routing { .. } | Stage::Recalling { .. } | Stage::Over) => other,
         };
+    }
+
+    /// Whether talks of the queue are recorded.
+    fn records_if(&mut self, recorded: bool) {
+        self.may_record = recorded;
+        if self.recording {
+            self.push(Command::PauseRecord { leg: self.citizen, paused: !recorded });
+        }
     }
 
     fn offer_made(&mut self, ring: Ring, auto_answer: bool) {
@@ -827,6 +833,19 @@ impl Talk {
             self.end_pause();
             self.push(Command::Ringback { leg: self.citizen });
             self.try_route(now, route, steps.into(), Back::Queue(queue), RouteEnd::Failed);
+        }
+    }
+
+    /// To another queue of the house, where the citizen comes first.
+    fn agent_hands_on(&mut self, now: Moment, queue: QueueId, recorded: bool) {
+        if let Stage::Talking { partner: Partner::Agent { agent, leg, .. } } = self.stage.clone() {
+            self.hang_up(leg);
+            self.push(Command::AgentFreed { agent, by: Party::Agent });
+            self.paused = false;
+            self.records_if(recorded);
+            self.stage = Stage::Waiting { since: now, queue: queue.clone(), rings: Vec::new(), robot: false };
+            self.push(Command::Music { leg: self.citizen });
+            self.push(Command::QueueAgain { queue });
         }
     }
 

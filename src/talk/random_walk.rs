@@ -98,6 +98,7 @@ impl Walk {
             14 => self.leg_ends(|leg| Event::HungUp { leg }),
             15 => Event::Lost { leg: self.any_leg() },
             16 => Event::Held { leg: self.any_leg(), held: self.roll(2) == 0 },
+            17 if self.roll(3) == 0 => Event::AgentHandsOn { queue, recorded: self.roll(2) == 0 },
             17 => Event::AgentTransfers { route: RouteId::from("ambulance"), steps: self.steps() },
             18 if self.roll(8) == 0 && self.citizen_live => {
                 self.citizen_live = false;

@@ -107,6 +107,9 @@ fn stimulus(what: &str) -> Event {
         ["agent", "transfers", "to", route, "by", steps @ ..] => {
             Event::AgentTransfers { route: RouteId::from(*route), steps: route_steps(steps) }
         }
+        ["agent", "hands", "on", "to", queue, unrecorded @ ..] => {
+            Event::AgentHandsOn { queue: QueueId::from(*queue), recorded: unrecorded.is_empty() }
+        }
         ["agent", "pauses", "recording"] => Event::RecordingPaused { paused: true },
         ["agent", "resumes", "recording"] => Event::RecordingPaused { paused: false },
         ["robot", "books", "place", "in", queue] => {

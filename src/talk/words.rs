@@ -106,6 +106,11 @@ pub enum Event {
     LeavesQueue {
         why: QueueLeft,
     },
+    /// The agent hands the citizen to another queue of the house and leaves; `recorded`: its talks are.
+    AgentHandsOn {
+        queue: QueueId,
+        recorded: bool,
+    },
 }
 
 /// One try of a route. `leg` is the id for the leg that would carry it.

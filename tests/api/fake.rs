@@ -58,6 +58,10 @@ fn answer(request: Request, board: &Mutex<Board>, asked: &Mutex<Vec<String>>) {
             note(format!("{agent} transfers to {route}"));
             let _ = reply.send(settle(agent.as_str()));
         }
+        Request::HandOn { agent, queue, reply } => {
+            note(format!("{agent} hands on to {queue}"));
+            let _ = reply.send(settle(agent.as_str()));
+        }
         Request::TaskTaken { task, agent, reply } => {
             note(format!("{agent} takes {task}"));
             let _ = reply.send(Ok(()));

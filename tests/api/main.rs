@@ -151,6 +151,7 @@ async fn what_agents_want_reaches_the_engine() {
         ("/api/v1/agents/line7/state", json!({"state": "offline"})),
         ("/api/v1/agents/line7/wrap-up/finish", Value::Null),
         ("/api/v1/agents/line7/transfer", json!({"route": "ambulance"})),
+        ("/api/v1/agents/line7/transfer", json!({"queue": "drugs"})),
         ("/api/v1/agents/line7/recording", json!({"paused": true})),
         ("/api/v1/agents/line7/wrap-up/extend", Value::Null),
         ("/api/v1/agents/line7/wrap-up/code", json!({"code": "1"})),
@@ -165,9 +166,20 @@ async fn what_agents_want_reaches_the_engine() {
     let words = ["line7 ready", "line7 break обед", "line7 offline", "line7 finishes wrap-up", "line7 transfers to ambulance"];
     assert_eq!(asked[..5], words);
     let word = "petrova wants line7 Offline: ушла";
-    let words =
-        ["line7 recording paused true", "line7 extends wrap-up", "line7 gives code 1", word, "task7 closed Reached", "drain"];
+    let words = [
+        "line7 hands on to drugs",
+        "line7 recording paused true",
+        "line7 extends wrap-up",
+        "line7 gives code 1",
+        word,
+        "task7 closed Reached",
+        "drain",
+    ];
     assert_eq!(asked[5..], words);
+    for both_or_none in [json!({"route": "ambulance", "queue": "drugs"}), json!({})] {
+        let answer = house.post("/api/v1/agents/line7/transfer", both_or_none).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+    }
 }
 
 #[tokio::test]

@@ -87,6 +87,28 @@ async fn a_phone_that_vanishes_in_the_talk_leaves_the_citizen_first_in_the_queue
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c35_an_agent_hands_the_citizen_on_to_another_queue() {
+    let agents = vec![stands("anna", 20), stands("boris", 21)];
+    let line = Line::open(Plan { agents, ..Plan::default() }).await;
+    let (anna, boris) = (line.phone_that(20, ANSWERS), line.phone_that(21, ANSWERS));
+    line.post("/api/v1/agents/boris/state", json!({ "state": "break", "reason": "обед" })).await.unwrap();
+    line.agent_is("boris", "on_break", Some("обед")).await;
+    let (citizen, with_anna) = line.talks_with(&anna).await;
+    line.post("/api/v1/agents/boris/state", json!({ "state": "ready" })).await.unwrap();
+    assert!(line.post("/api/v1/agents/anna/transfer", json!({ "queue": "nowhere" })).await.is_err());
+    line.post("/api/v1/agents/anna/transfer", json!({ "queue": "drugs" })).await.unwrap();
+    with_anna.wait_ended().await.unwrap();
+    let with_boris = rings(&boris).await;
+    assert_eq!(with_boris.invite_header("X-Queue").as_deref(), Some("drugs"));
+    they_talk(&citizen, &with_boris).await;
+    citizen.hang_up();
+    line.ended_as(&[("served", 1)]).await;
+    let call = &line.calls().await[0];
+    let talks: Vec<_> = call["talks"].as_array().unwrap().iter().map(|talk| (&talk["agent"], &talk["queue"])).collect();
+    assert_eq!(talks, [(&json!("anna"), &json!("booking")), (&json!("boris"), &json!("drugs"))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_never_makes_an_agent_reachable() {
     let line = Line::open(Plan { agents: vec![registers("boris")], ..Plan::default() }).await;
     let phone = line.phone(20);
