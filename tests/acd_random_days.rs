@@ -139,6 +139,8 @@ struct NaiveFloor {
     reached: u32,
     /// Offers written down for which no phone was told to ring yet.
     unrung: BTreeSet<OfferId>,
+    /// The queues that each caller has left.
+    left: BTreeSet<(CallId, QueueId)>,
     /// Offers taken back whose phone was not told to stop yet.
     rings_on: BTreeSet<OfferId>,
     /// The wait that a caller was told last.
@@ -596,7 +598,10 @@ impl Day {
             Command::Say { call, .. } | Command::PromiseCallback { call } => {
                 assert!(floor.callers[&call].phones == 0, "{place}: talks over a ring");
             }
-            Command::Moved { call, queue } => assert_eq!(floor.callers[&call].queue, queue, "{place}: waits elsewhere"),
+            Command::Moved { call, queue } => {
+                assert_eq!(floor.callers[&call].queue, queue, "{place}: waits elsewhere");
+                assert!(!floor.left.contains(&(call, queue)), "{place}: sent round");
+            }
             Command::CallBack { call, task, queue, .. } => {
                 assert_eq!(floor.calls_out.insert(call, (task, queue)).map(|(task, _)| task), Some(task), "{place}: not begun");
             }
@@ -617,7 +622,8 @@ impl Day {
                 // Whoever changed the queue has not ended.
                 self.floor.ends.remove(&call);
             }
-            Fact::QueueLeft { call, .. } => {
+            Fact::QueueLeft { call, queue, .. } => {
+                self.floor.left.insert((call, queue));
                 assert!(self.floor.callers.remove(&call).is_some_and(|caller| caller.phones == 0), "{place}: did not wait");
                 *self.floor.ends.entry(call).or_default() += 1;
             }
