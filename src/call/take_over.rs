@@ -2,16 +2,47 @@
 //! what differs is told to whom it concerns; a call that cannot go on ends with the outcome it had come to and what it is owed.
 
 use super::conductor::{Conductor, Work};
-use crate::acd;
+use crate::acd::{self, Acd};
 use crate::facts::{AgentStateName, Fact, Outcome, Party, QueueLeft, RouteEnd};
 use crate::ids::*;
 use crate::ivr;
 use crate::journal::live_calls::{LiveCall, Stage};
 use crate::journal::{LegWord, LegWritten};
 use crate::sip;
-use crate::talk;
+use crate::talk::{self, Talk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// What the floor and the talk of a call believe differently, each named by who alone believes it.
+#[derive(Debug, PartialEq)]
+enum Differs {
+    WaitsOnFloor(CallId),
+    WaitsInTalk {
+        call: CallId,
+        queue: QueueId,
+    },
+    /// The citizen was to be dialled once an agent has accepted.
+    IsCalledBackInTalk(CallId),
+    RingsOnFloor {
+        call: CallId,
+        offer: OfferId,
+        agent: AgentId,
+        queue: QueueId,
+    },
+    RingsInTalk {
+        call: CallId,
+        offer: OfferId,
+    },
+    TalksOnFloor {
+        agent: AgentId,
+        call: CallId,
+    },
+    TalksInTalk {
+        agent: AgentId,
+        call: CallId,
+        queue: QueueId,
+    },
+}
 
 impl Conductor {
     pub(super) fn take_over(&mut self, epoch: u32) {
@@ -80,47 +111,34 @@ impl Conductor {
 
     /// The floor and the talks see every call alike.
     fn compare_floor(&mut self) {
-        let ids: Vec<CallId> = self.calls.keys().copied().collect();
-        for id in ids {
-            let Some(call) = self.calls.get(&id) else { continue };
-            let (waits, rings, (priority, urgent)) = (call.talk.waits_in().cloned(), call.talk.rings(), call.rank);
-            match (waits, self.acd.stands(id)) {
-                (None, None) => {}
-                (None, Some(_)) => {
-                    self.work.push_back(Work::Acd(acd::Event::CallerLeft { call: id, why: QueueLeft::EngineFailed }));
+        let talks: BTreeMap<CallId, &Talk> = self.calls.iter().map(|(id, call)| (*id, &call.talk)).collect();
+        for differs in what_differs(&self.acd, &talks) {
+            match differs {
+                Differs::WaitsOnFloor(call) => {
+                    self.work.push_back(Work::Acd(acd::Event::CallerLeft { call, why: QueueLeft::EngineFailed }));
                 }
-                (Some(_), None) if call.talk.is_unreached() => {
-                    self.work.push_back(Work::Talk(id, talk::Event::CalledOff));
+                Differs::WaitsInTalk { call, queue } => {
+                    let (priority, urgent) = self.calls.get(&call).map(|call| call.rank).unwrap_or_default();
+                    self.queue_caller(call, queue, priority, urgent);
                 }
-                (Some(queue), None) => self.queue_caller(id, queue, priority, urgent),
-                (Some(queue), Some(offers)) => {
-                    for former in rings.iter().filter(|ring| offers.iter().all(|(offer, _)| offer != *ring)) {
-                        self.work.push_back(Work::Talk(id, talk::Event::OfferWithdrawn { offer: *former }));
-                    }
-                    for (offer, agent) in offers.into_iter().filter(|(offer, _)| !rings.contains(offer)) {
-                        let (leg, auto_answer) = (self.ids.leg(), self.house.auto_answer(&agent, &queue));
-                        self.work.push_back(Work::Talk(id, talk::Event::OfferMade { offer, leg, agent, auto_answer }));
-                    }
+                Differs::IsCalledBackInTalk(call) => self.work.push_back(Work::Talk(call, talk::Event::CalledOff)),
+                Differs::RingsInTalk { call, offer } => {
+                    self.work.push_back(Work::Talk(call, talk::Event::OfferWithdrawn { offer }));
+                }
+                Differs::RingsOnFloor { call, offer, agent, queue } => {
+                    let (leg, auto_answer) = (self.ids.leg(), self.house.auto_answer(&agent, &queue));
+                    self.work.push_back(Work::Talk(call, talk::Event::OfferMade { offer, leg, agent, auto_answer }));
+                }
+                Differs::TalksOnFloor { agent, call } => {
+                    self.work.push_back(Work::Acd(acd::Event::TalkEnded { agent, call, by: Party::Engine }));
+                }
+                Differs::TalksInTalk { agent, call, queue } => {
+                    tracing::warn!(%call, %agent, "an agent talks whom the floor thought free");
+                    let person = self.calls.get(&call).and_then(|call| call.person);
+                    self.work.push_back(Work::Acd(acd::Event::AgentTalks { agent, call, queue, person }));
                 }
             }
         }
-        let talks = |agent: &AgentId, call: &CallId| self.calls.get(call).is_some_and(|call| call.talk.talks_with(agent));
-        let idle = self.acd.agents().filter(|view| view.state == AgentStateName::Talking);
-        let idle = idle.filter_map(|view| Some((view.agent, view.call?))).filter(|(agent, call)| !talks(agent, call));
-        let over = idle.map(|(agent, call)| Work::Acd(acd::Event::TalkEnded { agent, call, by: Party::Engine }));
-        let over: Vec<Work> = over.collect();
-        let seen = |agent: &AgentId, call: CallId| {
-            let view = self.acd.agent(agent);
-            view.is_some_and(|view| view.state == AgentStateName::Talking && view.call == Some(call))
-        };
-        let talks = self.calls.values().filter_map(|call| Some((call, call.talk.talking_agent()?, call.talk.queue()?)));
-        let unseen = talks.filter(|(call, agent, _)| !seen(agent, call.id)).map(|(call, agent, queue)| {
-            tracing::warn!(call = %call.id, %agent, "an agent talks whom the floor thought free");
-            let (agent, queue) = (agent.clone(), queue.clone());
-            Work::Acd(acd::Event::AgentTalks { agent, call: call.id, queue, person: call.person })
-        });
-        let unseen: Vec<Work> = unseen.collect();
-        self.work.extend(over.into_iter().chain(unseen));
     }
 
     /// Ends a call that cannot go on, as the facts have it: with the outcome it had come to, its hand-off, and what it is owed.
@@ -191,5 +209,190 @@ impl Conductor {
             }
         };
         self.work.extend(told.map(Work::Acd));
+    }
+}
+
+/// Who waits and rings call by call; then the talks that are over before those that go on, for an agent has one.
+fn what_differs(acd: &Acd, talks: &BTreeMap<CallId, &Talk>) -> Vec<Differs> {
+    let mut differs = Vec::new();
+    for (&call, talk) in talks {
+        let rings = talk.rings();
+        match (talk.waits_in().cloned(), acd.stands(call)) {
+            (None, None) => {}
+            (None, Some(_)) => differs.push(Differs::WaitsOnFloor(call)),
+            (Some(_), None) if talk.is_unreached() => differs.push(Differs::IsCalledBackInTalk(call)),
+            (Some(queue), None) => differs.push(Differs::WaitsInTalk { call, queue }),
+            (Some(queue), Some(offers)) => {
+                let former = rings.iter().filter(|ring| offers.iter().all(|(offer, _)| offer != *ring));
+                differs.extend(former.map(|offer| Differs::RingsInTalk { call, offer: *offer }));
+                let missing = offers.into_iter().filter(|(offer, _)| !rings.contains(offer));
+                differs.extend(missing.map(|(offer, agent)| Differs::RingsOnFloor { call, offer, agent, queue: queue.clone() }));
+            }
+        }
+    }
+    let talking = acd.agents().filter(|view| view.state == AgentStateName::Talking);
+    let seen: BTreeMap<AgentId, CallId> = talking.filter_map(|view| Some((view.agent, view.call?))).collect();
+    let is_over = |(agent, call): &(&AgentId, &CallId)| talks.get(call).is_none_or(|talk| !talk.talks_with(agent));
+    let over = seen.iter().filter(is_over);
+    differs.extend(over.map(|(agent, call)| Differs::TalksOnFloor { agent: agent.clone(), call: *call }));
+    let going_on = talks.iter().filter_map(|(call, talk)| Some((*call, talk.talking_agent()?, talk.queue()?)));
+    let unseen = going_on.filter(|(call, agent, _)| seen.get(*agent) != Some(call));
+    differs.extend(unseen.map(|(call, agent, queue)| Differs::TalksInTalk { agent: agent.clone(), call, queue: queue.clone() }));
+    differs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acd::{AgentRules, Command, QueueRules, Rules, Seek, WhileWaiting, WrapUpRules};
+    use crate::clock::Moment;
+    use crate::skills::Requirement;
+    use crate::talk::CalledBack;
+
+    const NOW: Moment = Moment::ZERO;
+
+    #[test]
+    fn of_one_mind_about_a_call_nothing_differs() {
+        let mut life = Life::new();
+        life.waits(1);
+        life.talks_of(1);
+        let offer = life.on_floor(acd::Event::AgentReady { agent: "a1".into() }).expect("a1 is free");
+        assert_eq!(life.differs(), [Differs::RingsOnFloor { call: call(1), offer, agent: "a1".into(), queue: therapy() }]);
+        life.in_talk(1, offer_made(offer, "a1"));
+        assert_eq!(life.differs(), []);
+        life.on_floor(acd::Event::OfferAnswered { offer });
+        assert_eq!(life.differs(), [Differs::WaitsInTalk { call: call(1), queue: therapy() }, talks_on_floor("a1", 1)]);
+        life.in_talk(1, talk::Event::Answered { leg: LegId(2) });
+        assert_eq!(life.differs(), []);
+    }
+
+    #[test]
+    fn who_waits_for_one_alone_is_named() {
+        let mut life = Life::new();
+        life.waits(1);
+        assert_eq!(life.differs(), [], "of a call that is gone the floor is told elsewhere");
+        life.talks.insert(call(1), Talk::new(call(1), LegId(1), NOW));
+        assert_eq!(life.differs(), [Differs::WaitsOnFloor(call(1))]);
+        life.talks_of(2);
+        assert_eq!(life.differs(), [Differs::WaitsOnFloor(call(1)), Differs::WaitsInTalk { call: call(2), queue: therapy() }]);
+        let how = CalledBack { recorded: false, rings: Duration::from_secs(9) };
+        life.talks.insert(call(2), Talk::calling_back(call(2), LegId(1), therapy(), how, NOW));
+        assert_eq!(life.differs(), [Differs::WaitsOnFloor(call(1)), Differs::IsCalledBackInTalk(call(2))]);
+    }
+
+    #[test]
+    fn a_ring_of_the_talk_alone_is_named() {
+        let mut life = Life::new();
+        life.waits(1);
+        life.talks_of(1);
+        let stray = OfferId(99);
+        life.in_talk(1, offer_made(stray, "a2"));
+        assert_eq!(life.differs(), [Differs::RingsInTalk { call: call(1), offer: stray }]);
+        let offer = life.on_floor(acd::Event::AgentReady { agent: "a1".into() }).expect("a1 is free");
+        let on_floor = Differs::RingsOnFloor { call: call(1), offer, agent: "a1".into(), queue: therapy() };
+        assert_eq!(life.differs(), [Differs::RingsInTalk { call: call(1), offer: stray }, on_floor]);
+    }
+
+    #[test]
+    fn a_talk_of_one_alone_is_named_and_the_ended_one_first() {
+        let mut life = Life::new();
+        for (no, agent) in [(1, "a1"), (2, "a2")] {
+            life.waits(no);
+            life.talks_of(no);
+            let offer = life.on_floor(acd::Event::AgentReady { agent: agent.into() }).expect("free");
+            life.in_talk(no, offer_made(offer, agent));
+            life.on_floor(acd::Event::OfferAnswered { offer });
+            life.in_talk(no, talk::Event::Answered { leg: LegId(2) });
+        }
+        assert_eq!(life.differs(), []);
+        // The floor believes that a1 talks in call 1; the talk of call 3 has them.
+        life.talks.remove(&call(1));
+        life.talks_of(3);
+        life.in_talk(3, offer_made(OfferId(98), "a1"));
+        life.in_talk(3, talk::Event::Answered { leg: LegId(2) });
+        let goes_on = Differs::TalksInTalk { agent: "a1".into(), call: call(3), queue: therapy() };
+        assert_eq!(life.differs(), [talks_on_floor("a1", 1), goes_on]);
+    }
+
+    /// A floor and the talks of its calls, each told things of its own.
+    struct Life {
+        acd: Acd,
+        talks: BTreeMap<CallId, Talk>,
+    }
+
+    impl Life {
+        fn new() -> Self {
+            let queue = QueueRules {
+                region: RegionId(0),
+                requires: Requirement::default(),
+                target: Duration::from_secs(20),
+                priority: 0,
+                max_waiting: 9,
+                ring: Duration::from_secs(15),
+                wrap_up: Duration::ZERO,
+                announce: None,
+                seek: Seek::default(),
+                while_waiting: WhileWaiting::default(),
+                after_talk: WrapUpRules::default(),
+            };
+            let agent = AgentRules {
+                region: RegionId(0),
+                skills: BTreeMap::new(),
+                always_ready: false,
+                misses_to_break: 0,
+                reserve: false,
+            };
+            let agents = ["a1", "a2"].map(|user| (AgentId::from(user), agent.clone())).into();
+            let rules = Rules { queues: [(therapy(), queue)].into(), agents, ..Rules::default() };
+            let mut life = Self { acd: Acd::new(IdSource::new(1)), talks: BTreeMap::new() };
+            life.on_floor(acd::Event::RulesChanged(Box::new(rules)));
+            for agent in ["a1", "a2"] {
+                life.on_floor(acd::Event::AgentReachable { agent: agent.into(), reachable: true });
+            }
+            life
+        }
+
+        /// Gives the offer that follows from it.
+        fn on_floor(&mut self, event: acd::Event) -> Option<OfferId> {
+            self.acd.handle(NOW, event);
+            let commands = std::iter::from_fn(|| self.acd.poll_command());
+            commands.filter_map(|command| if let Command::Offer { offer, .. } = command { Some(offer) } else { None }).last()
+        }
+
+        fn waits(&mut self, no: u128) {
+            let (queue, person) = (therapy(), None);
+            self.on_floor(acd::Event::CallerQueued { call: call(no), queue, person, priority: 0, urgent: false });
+        }
+
+        /// A talk that waits for an agent.
+        fn talks_of(&mut self, no: u128) {
+            self.talks.insert(call(no), Talk::new(call(no), LegId(1), NOW));
+            self.in_talk(no, talk::Event::AnswerWanted);
+            self.in_talk(no, talk::Event::Queued { queue: therapy(), recorded: false });
+        }
+
+        fn in_talk(&mut self, no: u128, event: talk::Event) {
+            self.talks.get_mut(&call(no)).expect("a talk").handle(NOW, event);
+        }
+
+        fn differs(&self) -> Vec<Differs> {
+            what_differs(&self.acd, &self.talks.iter().map(|(id, talk)| (*id, talk)).collect())
+        }
+    }
+
+    fn offer_made(offer: OfferId, agent: &str) -> talk::Event {
+        talk::Event::OfferMade { offer, leg: LegId(2), agent: agent.into(), auto_answer: false }
+    }
+
+    fn talks_on_floor(agent: &str, no: u128) -> Differs {
+        Differs::TalksOnFloor { agent: agent.into(), call: call(no) }
+    }
+
+    fn call(no: u128) -> CallId {
+        CallId(uuid::Uuid::from_u128(no))
+    }
+
+    fn therapy() -> QueueId {
+        "therapy".into()
     }
 }
