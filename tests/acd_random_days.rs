@@ -141,6 +141,8 @@ struct NaiveFloor {
     unrung: BTreeSet<OfferId>,
     /// The queues that each caller has left.
     left: BTreeSet<(CallId, QueueId)>,
+    /// Whose calls are in the house.
+    on_the_line: BTreeSet<(CallId, PersonId)>,
     /// Offers taken back whose phone was not told to stop yet.
     rings_on: BTreeSet<OfferId>,
     /// The wait that a caller was told last.
@@ -539,8 +541,20 @@ impl Day {
                 (caller.priority, caller.urgent) = (*priority, *urgent);
             }
         }
+        self.floor.hears(&event);
+        let came = if let Event::CallerQueued { call, .. } = &event { Some((*call, self.floor.queue_of(*call))) } else { None };
         self.acd.handle(self.now, event);
         self.drain();
+        if let Some((call, before)) = came
+            && let Some(queue) = self.floor.queue_of(call).filter(|queue| before.as_ref() != Some(queue))
+            && self.floor.callers[&call].phones == 0
+            // Who was cut off in a talk is let in.
+            && !self.floor.known.contains(&call)
+        {
+            let there = self.floor.callers.values().filter(|caller| caller.queue == queue).count();
+            let most = self.rules.queues[&queue].max_waiting as usize;
+            assert!(there <= most, "seed {} step {}: {there} in {queue}, which takes {most}", self.seed, self.step);
+        }
     }
 
     fn drain(&mut self) {
@@ -710,6 +724,8 @@ impl Day {
             Fact::CallbackClosed { task, .. } => assert!(self.floor.tasks.remove(&task).is_some(), "{place}: was not open"),
             Fact::CallbackBegan { task, call, person, .. } => {
                 assert_eq!(self.floor.tasks.get(&task), Some(&person), "{place}: nobody is owed it");
+                let on_the_line = self.floor.on_the_line.iter().any(|(_, other)| *other == person);
+                assert!(!on_the_line, "{place}: is on the line");
                 let before = self.floor.calls_out.insert(call, (task, QueueId::from("")));
                 assert!(before.is_none(), "{place}: begins twice");
             }
@@ -967,6 +983,27 @@ fn while_waiting(dice: &mut Dice) -> WhileWaiting {
         let_go_at_closing: dice.below(2) == 0,
         place_untold: dice.below(2) == 0,
         texts: (0..dice.below(3)).map(|no| format!("text{no}").as_str().into()).collect(),
+    }
+}
+
+impl NaiveFloor {
+    /// What events say without any command.
+    fn hears(&mut self, event: &Event) {
+        match event {
+            Event::CallerQueued { call, person: Some(person), .. } | Event::PersonRings { call, person } => {
+                self.on_the_line.insert((*call, *person));
+            }
+            Event::CallMissed(Missed { call, person: Some(person), booked: None, .. }) => {
+                self.on_the_line.remove(&(*call, *person));
+            }
+            Event::PersonServed { person } => self.on_the_line.retain(|(_, other)| other != person),
+            Event::EngineStarted { kept, .. } => self.on_the_line.retain(|(call, _)| kept.contains(call)),
+            _ => {}
+        }
+    }
+
+    fn queue_of(&self, call: CallId) -> Option<QueueId> {
+        self.callers.get(&call).map(|caller| caller.queue.clone())
     }
 }
 
