@@ -1,6 +1,6 @@
 //! What boards see of the floor: places, counts, tasks. The scenarios speak of commands and facts only.
 
-use dozvon::acd::{Acd, AgentRules, Command, Event, Missed, QueueRules, Routing, Rules, Seek, Way, WhileWaiting};
+use dozvon::acd::{Acd, AgentRules, Command, Event, Missed, QueueRules, Refused, Routing, Rules, Seek, Way, WhileWaiting};
 use dozvon::clock::Moment;
 use dozvon::facts::{MissReason, Outcome, Party};
 use dozvon::ids::{AgentId, CallId, IdSource, OfferId, PersonId, QueueId, RegionId, Skill, TaskId};
@@ -49,6 +49,22 @@ fn the_board_lists_who_is_in_the_rules_and_who_still_talks() {
     assert_eq!(floor.listed(), ["a1"], "the talk goes on");
     floor.tell(4, Event::TalkEnded { agent: agent("a1"), call: call(1), by: Party::Citizen });
     assert_eq!(floor.listed(), [""; 0]);
+}
+
+#[test]
+fn why_no_code_is_taken_is_said() {
+    let mut floor = Floor::new();
+    let refused = |floor: &Floor| floor.acd.may_give_code(&agent("a1"), "1").unwrap_err();
+    assert_eq!(refused(&floor), Refused::NoTalk(agent("a1")));
+    floor.tell(0, Event::AgentReady { agent: agent("a1") });
+    floor.queued(1, 1);
+    let offer = floor.last_offer();
+    floor.tell(2, Event::OfferAnswered { offer });
+    assert_eq!(refused(&floor), Refused::NoCodes(QueueId::from("therapy")));
+    floor.rules.queues.values_mut().for_each(|queue| queue.after_talk.codes = [("2".into(), "booked".into())].into());
+    floor.tell(3, Event::RulesChanged(Box::new(floor.rules.clone())));
+    let (code, queue, codes) = ("1".to_owned(), QueueId::from("therapy"), "2 booked".to_owned());
+    assert_eq!(refused(&floor), Refused::UnknownCode { code, queue, codes });
 }
 
 #[test]

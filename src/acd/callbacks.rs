@@ -433,6 +433,22 @@ mod tests {
     }
 
     #[test]
+    fn who_was_dialled_is_remembered_for_a_day_and_a_place_for_its_time() {
+        let mut callbacks = Callbacks::default();
+        let person = |no: u128| PersonId(uuid::Uuid::from_u128(no));
+        for (no, at) in [(1, 0), (2, 24), (3, 25)] {
+            callbacks.was_dialled(hour(at), person(no));
+        }
+        assert_eq!(callbacks.dialled.keys().copied().collect::<Vec<_>>(), [person(2), person(3)]);
+        callbacks.rules.place_kept = Duration::from_secs(3600);
+        let queue: QueueNo = serde_json::from_value(0.into()).unwrap();
+        for (no, at) in [(1, 0), (2, 1), (3, 1)] {
+            callbacks.place_is_kept(hour(at), person(no), queue, hour(at), 0, None);
+        }
+        assert_eq!(callbacks.places.keys().copied().collect::<Vec<_>>(), [person(2), person(3)]);
+    }
+
+    #[test]
     fn a_promise_of_the_evening_is_kept_in_the_morning() {
         let rules = rules();
         assert_eq!(rules.promise(RegionId(0), hour(12)), hour(14));
