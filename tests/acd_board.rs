@@ -72,9 +72,10 @@ fn a_closed_queue_is_shown_as_closed() {
     let mut floor = Floor::new();
     let closed = |floor: &Floor| floor.acd.queues().next().unwrap().closed;
     assert!(!closed(&floor));
+    assert!(!floor.acd.is_open(&QueueId::from("nowhere")));
     for open in [false, true] {
         floor.tell(1, Event::QueueOpens { queue: QueueId::from("therapy"), open });
-        assert_eq!(closed(&floor), !open);
+        assert_eq!((closed(&floor), floor.acd.is_open(&QueueId::from("therapy"))), (!open, open));
     }
 }
 
