@@ -2,8 +2,9 @@
 //! After every step the brain's own invariants hold, and a naive floor, kept only from events and commands, agrees with it.
 
 use dozvon::acd::{
-    Acd, AgentRules, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, LastAgentRules, MissPolicies, MissPolicy,
-    Missed, Order, Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds, WrapUpRules,
+    Acd, AgentRules, AgentView, CallbackDialling, CallbackRules, Command, Duty, Event, Flapping, LastAgentRules, MissPolicies,
+    MissPolicy, Missed, Order, Overflow, QueueRules, Routing, Rules, Seek, Then, Way, When, WhileWaiting, WrapUpEnds,
+    WrapUpRules,
 };
 use dozvon::clock::Moment;
 use dozvon::facts::{AgentStateName, AttemptEnd, Booking, Fact, MissReason, OfferEnd, Outcome, Party, QueueLeft, TaskEnd};
@@ -125,6 +126,8 @@ struct NaiveFloor {
     old_offers: Vec<OfferId>,
     talks: BTreeMap<AgentId, CallId>,
     last_talks: BTreeMap<AgentId, CallId>,
+    /// The queue of each agent's last talk.
+    talked_for: BTreeMap<AgentId, QueueId>,
     states: BTreeMap<AgentId, AgentStateName>,
     ends: BTreeMap<CallId, u32>,
     missed_by: BTreeMap<CallId, AgentId>,
@@ -342,14 +345,26 @@ impl Day {
     fn a_wrap_up_goes_on(&mut self) {
         let agent = AgentId::from(format!("op{}", self.dice.below(25)).as_str());
         let code = self.dice.below(3).to_string();
+        let forced = self.is_forced_to_wrap_up(&agent);
         let (may, event) = match self.dice.below(3) {
             0 => (self.acd.may_finish_wrap_up(&agent), Event::WrapUpDone { agent }),
             1 => (self.acd.may_extend_wrap_up(&agent), Event::WrapUpLonger { agent }),
             _ => (self.acd.may_give_code(&agent, &code), Event::CodeGiven { agent, code }),
         };
+        let place = format!("seed {} step {}: {event:?}", self.seed, self.step);
+        assert!(may.is_err() || !forced || !matches!(event, Event::WrapUpDone { .. }), "{place}: before its time");
         let before = self.acd.state_hash();
         self.send(event);
         assert!(may.is_ok() || self.acd.state_hash() == before, "seed {} step {}: {may:?}", self.seed, self.step);
+    }
+
+    /// Whose wrap-up has its full time still before it.
+    fn is_forced_to_wrap_up(&self, agent: &AgentId) -> bool {
+        let by_time = |view: &AgentView| view.state == AgentStateName::WrapUp && view.reason.is_none();
+        let queue = self.floor.talked_for.get(agent).and_then(|queue| self.rules.queues.get(queue));
+        self.rules.agents.contains_key(agent)
+            && self.acd.agent(agent).is_some_and(|view| by_time(&view))
+            && queue.is_some_and(|queue| queue.after_talk.ends == WrapUpEnds::Forced)
     }
 
     /// It comes true at once or, of who talks, after that, whatever the agent wishes meanwhile.
@@ -502,6 +517,7 @@ impl Day {
         let listed = self.rules.agents.contains_key(&agent) && self.rules.queues.contains_key(&queue);
         if listed && !busy {
             self.floor.talks.insert(agent.clone(), call);
+            self.floor.talked_for.insert(agent.clone(), queue.clone());
         }
         self.send(Event::AgentTalks { agent: agent.clone(), call, queue, person: None });
         if listed && !busy {
@@ -693,7 +709,8 @@ impl Day {
                     self.floor.missed_by.remove(&call);
                 }
             }
-            Fact::TalkStarted { call, agent, .. } => {
+            Fact::TalkStarted { call, agent, queue } => {
+                self.floor.talked_for.insert(agent.clone(), queue);
                 assert!(self.floor.talks.insert(agent, call).is_none(), "{place}: talks twice");
             }
             Fact::TalkEnded { call, agent, .. } => {

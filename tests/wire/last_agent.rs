@@ -31,6 +31,7 @@ async fn who_rings_again_gets_the_agent_they_spoke_with_and_after_a_bound_the_ot
     let other = line.call_queue("+73852000002").await;
     let with_other = rings(&anna).await;
     is(&line, "boris", "ready").await;
+    #[expect(clippy::disallowed_methods, reason = "measures from outside")]
     let begun = Instant::now();
     let again = line.call_queue("+73852000001").await;
     line.stages("waiting", 1).await;
@@ -46,6 +47,7 @@ async fn who_rings_again_gets_the_agent_they_spoke_with_and_after_a_bound_the_ot
     let other = line.call_queue("+73852000002").await;
     let with_other = rings(&anna).await;
     is(&line, "boris", "ready").await;
+    #[expect(clippy::disallowed_methods, reason = "measures from outside")]
     let begun = Instant::now();
     let again = line.call_queue("+73852000001").await;
     let talk = rings(&boris).await;
