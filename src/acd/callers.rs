@@ -146,16 +146,20 @@ impl Acd {
     }
 
     /// Whether the queue keeps them; if not, they are sent on.
-    fn is_let_in(&mut self, now: Moment, caller: Caller) -> bool {
+    fn is_let_in(&mut self, now: Moment, mut caller: Caller) -> bool {
         let (call, queue) = (caller.rank.call, &self.queues[caller.queue]);
         let stage = queue.stage_after(now.since(caller.rank.entered)).0;
         let closed = queue.rules.is_closed_for(&caller);
         // Who was in a talk already has been inside all the time.
         let had_a_talk = caller.rank.priority.0 == FIRST;
-        if queue.is_full() && !closed && !had_a_talk && !self.somebody_free(caller.queue, stage) {
-            let id = queue.id.clone();
-            self.turn_away(call, id, QueueLeft::Full);
-            return false;
+        if queue.is_full() && !closed && !had_a_talk {
+            if !self.somebody_free(caller.queue, stage) {
+                let id = queue.id.clone();
+                self.turn_away(call, id, QueueLeft::Full);
+                return false;
+            }
+            // Let in because of who is free, they wait for nobody else to come free.
+            caller.wants = caller.wants.filter(|_| self.waits_for_last_agent(now, &caller).is_none());
         }
         self.callers.insert(call, caller);
         self.set_caller_deadlines(now, call);
