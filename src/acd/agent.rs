@@ -273,7 +273,8 @@ impl Acd {
             (State::Ready { .. }, false) => self.agent_becomes(now, no, State::Unreachable),
             // A ringing or talking phone ends by itself; the others are asked nothing meanwhile.
             (State::Ready { .. }, true) | (State::Unreachable, false) => {}
-            (State::Offline | State::Offered { .. } | State::Talking { .. }, _) => {}
+            (State::Offered { .. }, _) => self.lent_phones_go_to_who_waits(now),
+            (State::Offline | State::Talking { .. }, _) => {}
             (State::WrapUp { .. } | State::OnBreak { .. }, _) => {}
         }
     }
@@ -290,7 +291,11 @@ impl Acd {
         }
         let agent = &mut self.agents[no];
         match &mut agent.state {
-            State::Offered { then, .. } | State::Talking { then, .. } => *then = wish,
+            State::Talking { then, .. } => *then = wish,
+            State::Offered { then, .. } => {
+                *then = wish;
+                self.lent_phones_go_to_who_waits(now);
+            }
             State::WrapUp { then, .. } if held => *then = wish,
             State::Ready { .. } if wish == Wish::Work => {}
             State::Offline | State::Unreachable | State::OnBreak { .. } if wish == Wish::Work && agent.reachable => {
@@ -421,8 +426,12 @@ impl Acd {
             agent.since = if goes_on { agent.since } else { now };
             let (state, reason) = (agent.state.name(), agent.state.reason().map(str::to_owned));
             let on_duty = agent.state.is_on_duty();
-            let fact = Fact::AgentChanged { agent: agent.id.clone(), region: agent.region, state, reason };
+            let (id, is_gone) = (agent.id.clone(), agent.state == State::Offline);
+            let fact = Fact::AgentChanged { agent: id.clone(), region: agent.region, state, reason };
             self.record(fact);
+            if is_gone {
+                self.tasks_are_nobodys(now, &id);
+            }
             if !on_duty {
                 self.nobody_waits_for(now, no);
             }

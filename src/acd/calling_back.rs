@@ -141,6 +141,19 @@ impl Acd {
         self.call_off(now, called);
     }
 
+    /// Who went offline keeps no task: each looks for somebody else in the same moment, when this turn is over.
+    pub(super) fn tasks_are_nobodys(&mut self, now: Moment, agent: &AgentId) {
+        let theirs = |task: &Task| task.taken_by.as_ref() == Some(agent);
+        let ids: Vec<TaskId> = self.callbacks.open.iter().filter(|(_, task)| theirs(task)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(task) = self.callbacks.open.get_mut(&id) else { continue };
+            task.taken_by = None;
+            if task.standing == Standing::Listed {
+                self.stand(id, Standing::Rests { until: now });
+            }
+        }
+    }
+
     /// The first operator keeps the task, so that nobody is rung by two at once; one who went offline keeps nothing.
     pub(super) fn task_taken(&mut self, now: Moment, id: TaskId, agent: AgentId) {
         let Some(task) = self.callbacks.open.get_mut(&id) else { return };

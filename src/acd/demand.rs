@@ -83,3 +83,36 @@ impl Demand {
         &mut self.queues[at]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn strain_is_the_mean_wait_over_target_after_five_who_met_it() {
+        let (mut demand, queue) = (Demand::default(), QueueNo::default());
+        assert_eq!(demand.strain(queue, TARGET), 1.0);
+        for _ in 0..5 {
+            demand.wait_ended(Moment::ZERO, queue, Duration::from_secs(40));
+        }
+        assert_eq!(demand.strain(queue, TARGET), 1.5);
+    }
+
+    #[test]
+    fn arrivals_fade_by_the_hour_and_waits_by_the_week() {
+        let (mut demand, queue) = (Demand::default(), QueueNo::default());
+        for _ in 0..100 {
+            demand.caller_came(Moment::ZERO, queue);
+            demand.wait_ended(Moment::ZERO, queue, Duration::from_secs(40));
+        }
+        assert!((demand.rate(queue) - 100.1 / 3600.0).abs() < 1e-9);
+        let (before, later) = (demand.strain(queue, TARGET), Moment::from_secs(4 * 900));
+        demand.caller_came(later, queue);
+        assert!((demand.rate(queue) - (100.0 * 0.75_f64.powi(4) + 1.1) / 3600.0).abs() < 1e-9);
+        let kept = 100.0 * 0.996_f64.powi(4);
+        let expected = (40.0 * kept + 100.0) / ((kept + 5.0) * 20.0);
+        assert!((demand.strain(queue, TARGET) - expected).abs() < 1e-9 && before > expected);
+    }
+}

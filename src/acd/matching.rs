@@ -208,9 +208,9 @@ impl Head<'_> {
     /// The greater is served first: overdue (who entered first), then urgent, then priority, then by the policy, then who entered
     /// first.
     fn compare(&self, other: &Self) -> Ordering {
-        let earlier = || other.rank.place.cmp(&self.rank.place);
+        let earlier = || (other.rank.entered, other.rank.place).cmp(&(self.rank.entered, self.rank.place));
         match (self.rank.overdue.0, other.rank.overdue.0) {
-            (true, true) => other.rank.entered.cmp(&self.rank.entered).then_with(earlier),
+            (true, true) => earlier(),
             (true, false) => Ordering::Greater,
             (false, true) => Ordering::Less,
             (false, false) => (self.rank.urgent.0.cmp(&other.rank.urgent.0))

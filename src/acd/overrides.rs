@@ -65,6 +65,7 @@ impl Acd {
             State::Offered { then, .. } if wish == Wish::Work => {
                 *then = wish;
                 agent.overridden = None;
+                self.lent_phones_go_to_who_waits(now);
             }
             State::Offered { offer, .. } => {
                 let offer = *offer;

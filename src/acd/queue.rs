@@ -13,7 +13,7 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 /// The number of a queue inside this brain; kept for the life of the engine like an agent's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct QueueNo(u32);
 
 impl QueueNo {

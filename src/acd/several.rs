@@ -2,7 +2,7 @@
 //! one, as soon as its agent may serve them.
 
 use super::Acd;
-use super::agent::{AgentNo, Idle};
+use super::agent::{AgentNo, Idle, State, Wish};
 use super::matching::Choice;
 use super::queue::{Caller, Queue, QueueNo, Stage};
 use crate::clock::Moment;
@@ -73,9 +73,12 @@ impl Acd {
         self.offers.keys().rev().copied().filter(|id| self.is_lent(*id)).collect()
     }
 
+    /// Of an agent who wishes to work, that is: nobody else is served by who goes on a break after the ring.
     fn is_lent(&self, id: OfferId) -> bool {
-        let caller = self.offers.get(&id).and_then(|offer| self.callers.get(&offer.call));
-        caller.is_some_and(|caller| caller.offers.len() > 1)
+        let Some(offer) = self.offers.get(&id) else { return false };
+        let agent = &self.agents[offer.agent];
+        let stays = matches!(&agent.state, State::Offered { then: Wish::Work, .. }) && agent.reachable;
+        stays && self.callers.get(&offer.call).is_some_and(|caller| caller.offers.len() > 1)
     }
 
     fn one_more_phone(&self, now: Moment, call: CallId) -> Option<(Choice, Idle)> {
