@@ -140,9 +140,8 @@ impl Acd {
         match &rule.then {
             Then::Say(_) | Then::PromiseCallback => !caller.said.contains(&rule.then),
             Then::Queue(to) => *to != queue.id && self.queues.listed(to).is_some_and(|to| self.takes(to, caller)),
-            Then::Route(_) => true,
             // Who was in a talk already has no robot any more; only if nobody is there to wait for, the callback they are owed is better.
-            Then::Robot => caller.rank.priority.0 != FIRST || rule.when.closed || rule.when.no_agents,
+            Then::Route(_) | Then::Robot => caller.rank.priority.0 != FIRST || rule.when.closed || rule.when.no_agents,
         }
     }
 

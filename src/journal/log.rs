@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::watch;
 
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// How much a stream may hold, and what it must keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -333,11 +336,15 @@ fn lock(dir: &Path) -> Result<File, JournalError> {
     let path = dir.join("lock");
     let file =
         OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(JournalError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(JournalError::Io { doing: "lock", path, source }),
+    // A child that the former holder was just starting has the lock until it is another program: a moment.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(JournalError::Io { doing: "lock", path, source }),
+        }
     }
+    Err(JournalError::Locked(dir.to_owned()))
 }
 
 /// Counts this opening; the count is on disk before anything else happens.

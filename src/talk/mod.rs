@@ -578,7 +578,7 @@ impl Talk {
                 self.out = Some(Out::Talking);
                 if self.recording {
                     self.push(Command::Record { leg: self.citizen });
-                    if self.paused {
+                    if self.paused || !self.may_record {
                         self.push(Command::PauseRecord { leg: self.citizen, paused: true });
                     }
                 }

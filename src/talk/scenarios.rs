@@ -35,7 +35,10 @@ fn play(text: &str) -> String {
             call,
             CITIZEN,
             QueueId::from("therapy"),
-            CalledBack { recorded: !text.contains("unrecorded"), rings: Duration::from_secs(30) },
+            CalledBack {
+                recorded: !text.lines().next().is_some_and(|first| first.contains("unrecorded")),
+                rings: Duration::from_secs(30),
+            },
             Moment::ZERO,
         ),
         false => Talk::new(call, CITIZEN, Moment::ZERO),
