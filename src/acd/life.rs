@@ -12,16 +12,11 @@ impl Acd {
     /// what others believe of it: whoever waits, is offered or talks here, but for those kept, has no call behind them any more.
     pub(super) fn life_begins(&mut self, now: Moment, epoch: u32, kept: &BTreeSet<CallId>) {
         self.ids = IdSource::new(epoch);
-        // Those without an offer first, so that no agent who is freed rings for one of the dead.
-        let (ringing, waiting): (Vec<_>, Vec<_>) = self
-            .callers
-            .iter()
-            .filter(|(call, _)| !kept.contains(call) && self.callbacks.is_begun(**call))
-            .map(|(call, caller)| (*call, caller.rings()))
-            .partition(|(_, rings)| *rings);
-        for (call, _) in waiting.into_iter().chain(ringing) {
-            self.caller_left(now, call, QueueLeft::EngineFailed);
-        }
+        let is_dead = |call: &&CallId| !kept.contains(call) && self.callbacks.is_begun(**call);
+        let dead: Vec<CallId> = self.callers.keys().filter(is_dead).copied().collect();
+        // All of them first, so that no agent who is freed rings for one of the dead.
+        let freed: Vec<_> = dead.into_iter().flat_map(|call| self.take_out(now, call, QueueLeft::EngineFailed).1).collect();
+        self.agents_after_withdrawal(now, freed);
         let talking = |agent: &Agent| match &agent.state {
             State::Talking { call, .. } if !kept.contains(call) => Some((agent.id.clone(), *call)),
             State::Talking { .. } => None,
