@@ -125,7 +125,8 @@ impl Acd {
         }
     }
 
-    /// The agent goes off duty, or will after what they do now: who waits for them looks for somebody else in the same moment, when this turn is over.
+    /// The agent goes off duty, or will after what they do now: who waits for them looks for somebody else in the same moment, when this
+    /// turn is over.
     pub(super) fn nobody_waits_for(&mut self, now: Moment, agent: AgentNo) {
         let Some(calls) = self.last_agents.held.get(&agent) else { return };
         for call in calls {

@@ -11,10 +11,14 @@ use crate::ids::{CallId, OfferId};
 impl Acd {
     /// Free agents ring beside the one who rings already, as many as the queue wants.
     pub(super) fn ring_more(&mut self, now: Moment, call: CallId) {
+        self.free_agents_ring_beside(now, call);
+        self.lent_phones_go_to_who_waits(now);
+    }
+
+    fn free_agents_ring_beside(&mut self, now: Moment, call: CallId) {
         while let Some((choice, idle)) = self.one_more_phone(now, call)
             && self.make_offer(now, choice, idle)
         {}
-        self.lent_phones_go_to_who_waits(now);
     }
 
     /// Nobody waits without a phone for this agent: rings beside others for who entered first of those that are to have more.
@@ -28,20 +32,24 @@ impl Acd {
 
     /// No phone stays lent while somebody waits whom its agent may serve; the one lent last goes first.
     pub(super) fn lent_phones_go_to_who_waits(&mut self, now: Moment) {
+        // Each round gives one of those who wait a phone.
+        while self.some_phone_is_lent()
+            && let Some((id, agent)) = self.wanted_lent_phone(now)
+            && let Some(offer) = self.withdraw_offer(id)
+        {
+            self.agent_after_withdrawal(now, agent);
+            self.free_agents_ring_beside(now, offer.call);
+        }
+    }
+
+    fn some_phone_is_lent(&self) -> bool {
         let called: u32 = self.queues.numbers().map(|no| self.queues[no].offered).sum();
-        if self.offers.len() <= called as usize {
-            return;
-        }
-        for id in self.lent_phones() {
-            if self.is_lent(id)
-                && let Some(agent) = self.offers.get(&id).map(|offer| offer.agent)
-                && self.choose_caller(now, agent).is_some()
-                && let Some(offer) = self.withdraw_offer(id)
-            {
-                self.agent_after_withdrawal(now, agent);
-                self.ring_more(now, offer.call);
-            }
-        }
+        self.offers.len() > called as usize
+    }
+
+    fn wanted_lent_phone(&self, now: Moment) -> Option<(OfferId, AgentNo)> {
+        let mut lent = self.offers.iter().rev().filter(|(id, _)| self.is_lent(**id)).map(|(id, offer)| (*id, offer.agent));
+        lent.find(|(_, agent)| self.choose_caller(now, *agent).is_some())
     }
 
     /// Whether somebody could take a caller of this queue now, an agent whose phone is lent among them.
