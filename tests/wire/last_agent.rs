@@ -67,5 +67,5 @@ async fn is(line: &Line, agent: &str, state: &str) {
 async fn hang_up(line: &Line, citizen: PhoneCall, talk: PhoneCall, served: u64) {
     talk.hang_up();
     citizen.wait_ended().await.unwrap();
-    line.ended_as(&[("served", served)]).await;
+    line.ended_as_so_far("served", served).await;
 }
