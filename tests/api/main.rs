@@ -383,6 +383,10 @@ async fn the_page_loads_nothing_from_elsewhere() {
     for outside in ["src=\"http", "href=\"http", "@import", "innerHTML"] {
         assert!(!page.text.contains(outside), "{outside}");
     }
+    for stage in ["robot", "waiting_", "ringing", "talking", "transferring", "recalling"] {
+        let words = page.text.matches(&format!(" {stage}: \"")).count();
+        assert!(words >= 2, "{stage} has a word in Russian and in English");
+    }
 }
 
 struct House {
