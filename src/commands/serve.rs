@@ -31,6 +31,8 @@ use tokio::sync::{mpsc, watch};
 
 /// How long the tables may take, after the last call, to have everything that the journal has.
 const LAST_FOLD: Duration = Duration::from_secs(10);
+/// Nobody waits for recordings that are being packed: their steps are found again on the disk, and the next life is to begin.
+const LAST_PACKED: Duration = Duration::from_millis(200);
 /// Exit status when the loop died (EX_SOFTWARE of sysexits.h).
 const FAULT: i32 = 70;
 /// Exit status when the lease was lost (EX_TEMPFAIL).
@@ -94,7 +96,8 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     }
     let (news, told) = mpsc::channel(SETTLED_WAITING);
     tokio::spawn(tell_what_became_of_recordings(running.engine.clone(), told));
-    keeper.start(running.clock, tokio::runtime::Handle::current(), tables.clone(), news).context("recordings cannot be kept")?;
+    let handle = tokio::runtime::Handle::current();
+    let keeping = keeper.start(running.clock, handle, tables.clone(), news).context("recordings cannot be kept")?;
     let (free_percent, disk_free_percent) = watch::channel(None);
     tokio::spawn(disk::watch(vec![data.clone(), recordings], free_percent));
     let printer = Printer {
@@ -149,6 +152,11 @@ async fn run(house: House, streams: Streams) -> anyhow::Result<()> {
     // The streams closed with the loop, so the writer ends as soon as it has folded everything.
     if tokio::time::timeout(LAST_FOLD, writer).await.is_err() {
         tracing::warn!("the tables are behind; they catch up at the next start");
+    }
+    // Their thread waits by this runtime's clock, which must outlive it.
+    if tokio::time::timeout(LAST_PACKED, tokio::task::spawn_blocking(move || keeping.join())).await.is_err() {
+        tracing::info!("recordings are still being packed; they are taken up again at the next start");
+        std::process::exit(0);
     }
     Ok(())
 }
